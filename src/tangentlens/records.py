@@ -1,5 +1,6 @@
 """Frozen records that pass between the stages of an analysis."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -81,3 +82,23 @@ class Figure:
     n: int = 1
     seeds: tuple[int, ...] = ()
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one seed of a setting gave, before anything is averaged.
+
+    Attributes:
+        seed: the seed of data, initialisation and training.
+        figures: flat dotted key -> number; NaN where the seed has no such number (a network that never learned
+            has no onset), which is counted, not hidden.
+        units: flat dotted key -> unit of the figure.
+        arrays: name -> tensor to store.
+        notes: sentences for the reader: eigenpairs that did not converge, a fallback taken.
+    """
+
+    seed: int
+    figures: Mapping[str, float]
+    units: Mapping[str, str]
+    arrays: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
