@@ -1,0 +1,1 @@
+"""Data sets whose structure is known: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Ground-truth features over the inputs, as named (N, K) matrices."""
