@@ -51,6 +51,7 @@ def test_peak_of_a_parabola_is_exact_on_uneven_grids_too(vertex: float, step: fl
 def test_growth_without_a_peak_inside_has_none() -> None:
     assert math.isnan(peak(EPOCHS, EPOCHS))
     assert math.isnan(peak(EPOCHS, -EPOCHS))
+    assert math.isnan(transition(EPOCHS[:2], torch.zeros(2), torch.zeros(2)).peak)
     assert math.isnan(transition(EPOCHS, torch.zeros(21), sigmoid(100)).onset_minus_peak)
 
 

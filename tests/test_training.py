@@ -26,7 +26,8 @@ def config(**changes: Any) -> TrainingConfig:
 
 
 def linear() -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, 4, 3, dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(4, 3, dtype=torch.float64)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(2))

@@ -79,14 +79,14 @@ def peak(epochs: Tensor, values: Tensor) -> float:
     The parabola takes out where the measuring grid happens to lie: for the growth of the sum overlap on modular
     addition, measured every 10 epochs on five grids 2 epochs apart, the grid's own maximum moved by 8 to 10 epochs and
     the vertex by 1 to 2 (four seeds). It needs a maximum with a neighbour on either side: where the largest value is
-    the first or the last one, the curve shows no peak and the result is NaN.
+    the first or the last one, or there is none, the curve shows no peak and the result is NaN.
 
     Raises:
         InvalidInputError: the curve is malformed as in `crossing`.
         NumericalError: the values hold NaN or infinity.
     """
-    x, y = _curve(epochs, values, minimum=1)
-    i = int(y.argmax())
+    x, y = _curve(epochs, values, minimum=0)
+    i = int(y.argmax()) if len(y) else 0
     if i in (0, len(y) - 1):
         return float("nan")
     around, heights = x[i - 1 : i + 2], y[i - 1 : i + 2]
@@ -102,7 +102,7 @@ def _curve(epochs: Tensor, values: Tensor, minimum: int) -> tuple[Float[Tensor, 
         raise InvalidInputError(
             f"epochs of shape {tuple(x.shape)} and values of shape {tuple(y.shape)} are no curve",
             where="epochs, values",
-            remedy=f"Give two vectors of one length, {minimum} or more, with strictly ascending epochs.",
+            remedy=f"Give two vectors of one length, at least {minimum}, with strictly ascending epochs.",
         )
     if not bool(x.isfinite().all() & y.isfinite().all()):
         raise NumericalError("the curve holds NaN or infinity", where="epochs, values")

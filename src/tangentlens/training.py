@@ -27,7 +27,7 @@ _OPTIMISERS: Mapping[str, type[torch.optim.Optimizer]] = {
 class TrainingConfig(BaseModel):
     """How a network is trained, and how often it is measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=1, description="passes over the training rows")
     measure_every: int = Field(ge=1, description="epochs from one checkpoint to the next")

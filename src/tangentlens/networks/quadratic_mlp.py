@@ -38,8 +38,8 @@ class QuadraticMLP(nn.Module):
 
 
 def _normal_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    # The default initialisation, which is skipped here, draws from the global state.
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)
+    with torch.random.fork_rng(devices=[]):  # the default weights, overwritten below, are drawn from the global state
+        layer = nn.Linear(inputs, outputs, bias=False)
     with torch.no_grad():
         layer.weight.normal_(generator=generator)
     return layer
