@@ -1,0 +1,84 @@
+"""A run as it lies on disk, for whoever reads it."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.records import Figure
+from tangentlens.store.arrays import SeedRecord, read_seeds
+from tangentlens.store.environment import read_environment
+from tangentlens.store.results import read_results
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a run folder holds; arrays are read when asked for.
+
+    Attributes:
+        folder: the run folder.
+        config: config.toml, parsed but not validated.
+        config_text: config.toml as written.
+        environment: environment.json.
+        figures: results.json.
+        seeds: the stored seeds, ascending.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    config_text: str
+    environment: Mapping[str, Any]
+    figures: Mapping[str, Figure]
+    seeds: tuple[SeedRecord, ...]
+
+    @property
+    def setting(self) -> str:
+        """Name of the setting that was run."""
+        return str(self.config.get("setting", "unknown"))
+
+    @property
+    def notes(self) -> tuple[tuple[int, str], ...]:
+        """(seed, sentence) for every note of every seed."""
+        return tuple((record.seed, note) for record in self.seeds for note in record.notes)
+
+    def has(self, *names: str) -> bool:
+        """Whether there is a seed and every seed holds all these arrays."""
+        return bool(self.seeds) and all(record.names.issuperset(names) for record in self.seeds)
+
+    def arrays(self, name: str) -> list[np.ndarray]:
+        """The array `name` of every seed, in the order of `seeds`."""
+        return [record.array(name) for record in self.seeds]
+
+
+def open_run(folder: Path) -> StoredRun:
+    """Read a run folder.
+
+    Raises:
+        InvalidInputError: the folder is not a run.
+        StoreError: a file of the run is damaged.
+    """
+    folder = Path(folder)
+    path = folder / "config.toml"
+    if not path.is_file():
+        raise InvalidInputError(
+            "this is not a run: it has no config.toml",
+            where=str(folder),
+            remedy="Give the folder that `tangentlens run` made.",
+        )
+    try:
+        text = path.read_text("utf-8")
+        config = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the config of the run cannot be read: {error}", where=str(path)) from error
+    return StoredRun(
+        folder=folder,
+        config=config,
+        config_text=text,
+        environment=read_environment(folder),
+        figures=read_results(folder / "results.json"),
+        seeds=read_seeds(folder),
+    )
