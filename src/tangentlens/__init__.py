@@ -1,3 +1,35 @@
 """tangentlens: the features a trained network uses, from its empirical neural tangent kernel."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+from tangentlens import outputs
+from tangentlens.alignment.overlap import subspace_overlap
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.errors import (
+    InvalidInputError,
+    MissingExtraError,
+    NumericalError,
+    StoreError,
+    TangentlensError,
+    UnsupportedModelError,
+)
+from tangentlens.kernels import EmpiricalNTK, entk
+from tangentlens.records import Eigenpairs, SubspaceOverlap
+
+__version__ = version("tangentlens")
+
+__all__ = [
+    "Eigenpairs",
+    "EmpiricalNTK",
+    "InvalidInputError",
+    "MissingExtraError",
+    "NumericalError",
+    "StoreError",
+    "SubspaceOverlap",
+    "TangentlensError",
+    "UnsupportedModelError",
+    "entk",
+    "outputs",
+    "subspace_overlap",
+    "top_eigenpairs",
+]

@@ -1,0 +1,37 @@
+"""Rules for the functions of torch through which parameters meet data; what has no rule is differentiated as it is."""
+
+from collections.abc import Mapping
+
+from tangentlens.kernels.rules.convolution import convolution
+from tangentlens.kernels.rules.elementwise import add, divide, expand, multiply, repeat, subtract, subtract_from, where
+from tangentlens.kernels.rules.gathers import embedding, getitem, index_select
+from tangentlens.kernels.rules.normalisation import batch_norm, group_norm, layer_norm, rms_norm
+from tangentlens.kernels.rules.products import add_matmul, bilinear, einsum, linear, matmul, matmul_from_right
+from tangentlens.kernels.rules.use import Call, Labels, Rule, Use
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(["mul", "multiply", "__mul__", "__rmul__", "mul_", "__imul__"], multiply),
+    **dict.fromkeys(["div", "divide", "true_divide", "__truediv__", "div_", "__itruediv__"], divide),
+    **dict.fromkeys(["add", "__add__", "__radd__", "add_", "__iadd__"], add),
+    **dict.fromkeys(["sub", "subtract", "__sub__", "sub_", "__isub__"], subtract),
+    **dict.fromkeys(["rsub", "__rsub__"], subtract_from),
+    **dict.fromkeys(["matmul", "__matmul__", "mm", "bmm", "mv"], matmul),
+    **dict.fromkeys(["addmm", "baddbmm"], add_matmul),
+    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], expand),
+    **dict.fromkeys(["conv1d", "conv2d", "conv3d"], convolution),
+    "__rmatmul__": matmul_from_right,
+    "linear": linear,
+    "bilinear": bilinear,
+    "einsum": einsum,
+    "repeat": repeat,
+    "where": where,
+    "embedding": embedding,
+    "__getitem__": getitem,
+    "index_select": index_select,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "batch_norm": batch_norm,
+    "group_norm": group_norm,
+}
+
+__all__ = ["RULES", "Call", "Labels", "Rule", "Use"]
