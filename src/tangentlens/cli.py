@@ -1,0 +1,206 @@
+"""The command line: parse, call, print."""
+
+import itertools
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tangentlens import __version__, experiments
+from tangentlens.config import read_config
+from tangentlens.console import Terminal, listening, reporting, start_logging
+from tangentlens.errors import InvalidInputError
+from tangentlens.experiments import Expectation
+from tangentlens.pipeline import run as run_config
+from tangentlens.report import build_report
+from tangentlens.report.numbers import interval, number
+from tangentlens.store import StoredRun, open_run
+from tangentlens.store.run_folder import is_run
+
+app = typer.Typer(
+    name="tangentlens",
+    help="Find the features a trained network uses, by eigenanalysis of its empirical neural tangent kernel.",
+    epilog="Every command takes --quiet and --verbose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the report's path alone.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which method was chosen and why; tracebacks.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run; finished seeds are kept.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run once the new one is complete.")]
+
+
+def main() -> None:
+    """Entry point; exits with 0 where all went well, 1 where the run failed, 2 where the arguments are wrong."""
+    app(options_after_command(sys.argv[1:]))
+
+
+def options_after_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments with --quiet and --verbose moved behind the command's name, where the commands take them."""
+    anywhere = {"--quiet", "-q", "--verbose", "-v"}
+    leading = list(itertools.takewhile(anywhere.__contains__, arguments))
+    command, rest = arguments[len(leading) : len(leading) + 1], arguments[len(leading) + 1 :]
+    return [*command, *leading, *rest]
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"tangentlens {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    # No docstring: typer would print it in place of the program's help.
+    return
+
+
+@app.command()
+def demo(out: Out = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Train the paper's MLP once and follow its kernel: under a minute. Replaces its own earlier run in runs/demo."""
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal, resume=_command("demo", out)):
+        config = read_config(experiments.find("mlp").config).model_copy(update={"seeds": (0,)})
+        with listening(terminal) as progress:
+            folder = run_config(config, out or Path("runs/demo"), overwrite=out is None, progress=progress)
+        _summarise(terminal, folder)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A TOML config, for example the config.toml of a run.")],
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a config: any setting, any seeds. Goes to runs/<setting>-<name of the config> unless --out says otherwise."""
+    terminal = _terminal(quiet, verbose)
+    again = _command(f"run {shlex.quote(str(config))}", out, resume=True, overwrite=overwrite)
+    with reporting(terminal, resume=again):
+        checked = read_config(config)
+        folder = out or Path("runs") / _run_name(config, checked.model_dump()["setting"])
+        with listening(terminal) as progress:
+            folder = run_config(checked, folder, overwrite=overwrite, resume=resume, progress=progress)
+        _summarise(terminal, folder)
+
+
+@app.command()
+def reproduce(
+    setting: Annotated[str, typer.Argument(help="A setting of the paper, or all.")],
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the paper's experiment with all its seeds and hold its figures against what is expected of them."""
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal, resume=_command(f"reproduce {setting}", out, resume=True, overwrite=overwrite)):
+        for name in _chosen(setting):
+            folder = _reproduction_folder(name, setting, out)
+            if setting == "all" and resume and not overwrite and is_run(folder):
+                terminal.say(f"{name} is complete already: {folder}")
+                continue
+            with listening(terminal) as progress:
+                config = read_config(experiments.find(name).config)
+                folder = run_config(config, folder, overwrite=overwrite, resume=resume, progress=progress)
+            _summarise(terminal, folder)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write report.html of a stored run again."""
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal):
+        terminal.answer(str(build_report(run)))
+
+
+def _terminal(quiet: bool, verbose: bool) -> Terminal:
+    terminal = Terminal(quiet=quiet, verbose=verbose)
+    start_logging(terminal)
+    return terminal
+
+
+def _command(words: str, out: Path | None, *, resume: bool = False, overwrite: bool = False) -> str:
+    options = [f"--out {shlex.quote(str(out))}"] if out else []
+    options += ["--resume"] if resume else []
+    options += ["--overwrite"] if overwrite else []
+    return " ".join(["tangentlens", words, *options])
+
+
+def _run_name(config: Path, setting: str) -> str:
+    """mlp-wide for wide.toml; a file called config.toml is named by its folder."""
+    stem = config.resolve().parent.name if config.stem == "config" else config.stem
+    return setting if stem in ("", setting) else f"{setting}-{stem}"
+
+
+def _chosen(setting: str) -> tuple[str, ...]:
+    known = experiments.names()
+    if setting == "all":
+        return known
+    if setting not in known:
+        raise InvalidInputError(
+            f"there is no experiment for {setting!r}", where="reproduce", remedy=f"Choose {', '.join(known)} or all."
+        )
+    return (setting,)
+
+
+def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
+    if setting == "all" and out is not None:
+        return out / name
+    return out or Path("runs") / f"reproduce-{name}"
+
+
+def _summarise(terminal: Terminal, folder: Path) -> None:
+    """Headline figures, what falls short, what did not converge, and the report's path."""
+    run = open_run(folder)
+    expected = experiments.expectations_of(run.setting)
+    if expected and not terminal.quiet:
+        terminal.out.print(_headline(run, expected))
+    terminal.say(*_shortfalls(run, expected), *(f"seed {seed}: {note}" for seed, note in run.notes))
+    terminal.answer(f"report: {_shown(folder / 'report.html')}")
+
+
+def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
+    table = Table("figure", box=None, pad_edge=False)
+    for column in ("value", "95 % interval", "expected", ""):
+        table.add_column(column, justify="right" if column in ("value", "95 % interval") else "left")
+    for row in expected:
+        figure = run.figures.get(row.key)
+        value = number(figure.value, figure.unit) if figure else number(None)
+        verdict = row.verdict(figure) if row.bounded else ""
+        table.add_row(row.key, value, interval(figure), row.bound if row.bounded else "", verdict)
+    return table
+
+
+def _shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
+    verdicts = [(row, row.verdict(run.figures.get(row.key))) for row in expected if row.bounded]
+    short = [f"{row.key} {verdict}: expected {row.bound}" for row, verdict in verdicts if verdict != "meets"]
+    return (
+        [*short, "the bounds are on means over several seeds; this is one"] if short and len(run.seeds) == 1 else short
+    )
+
+
+def _shown(path: Path) -> str:
+    """Relative to where the user stands, if the file lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

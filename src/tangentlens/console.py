@@ -1,0 +1,156 @@
+"""What the command line says on the terminal: progress, logs and errors on stderr, results on stdout."""
+
+import logging
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from tangentlens.errors import InvalidInputError, MissingExtraError, TangentlensError
+from tangentlens.progress import Progress, silent
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """How much to say, and where.
+
+    Attributes:
+        quiet: only errors, and the one line that a script needs.
+        verbose: also which method was chosen and why, and tracebacks.
+        out: for results.
+        err: for everything else.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    out: Console = field(default_factory=Console)
+    err: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def say(self, *lines: str) -> None:
+        """Print to stdout, unless quiet."""
+        if not self.quiet:
+            for line in lines:
+                self.out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def answer(self, line: str) -> None:
+        """Print to stdout, also when quiet."""
+        self.out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def start_logging(terminal: Terminal) -> None:
+    """Send the log of tangentlens to stderr, each message once, its numbers aside."""
+    level = logging.ERROR if terminal.quiet else logging.INFO if terminal.verbose else logging.WARNING
+    handler = RichHandler(console=terminal.err, show_path=False, markup=False, rich_tracebacks=False)
+    handler.addFilter(_Once())
+    logger = logging.getLogger("tangentlens")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+@contextmanager
+def reporting(terminal: Terminal, *, resume: str = "") -> Iterator[None]:
+    """Turn what goes wrong into a short block on stderr and an exit code: 2 where the arguments are wrong, else 1.
+
+    Args:
+        terminal: where to say it.
+        resume: the command that goes on after an interruption; empty where there is nothing to resume.
+
+    Raises:
+        typer.Exit: after an error.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        hint = f"resume with: {resume}" if resume else "nothing was written"
+        terminal.err.print(Text("interrupted", style="bold"), Text(f"  {hint}"), sep="\n", soft_wrap=True)
+        raise typer.Exit(1) from None
+    except TangentlensError as error:
+        _show(terminal, error.what, error.where, error.remedy)
+        raise typer.Exit(2 if isinstance(error, InvalidInputError | MissingExtraError) else 1) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        remedy = "" if terminal.verbose else "Run it again with --verbose for the traceback."
+        _show(terminal, f"{type(error).__name__}: {error}", "", remedy)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def listening(terminal: Terminal) -> Iterator[Progress]:
+    """A listener for long computations: bars on a terminal, a line every few seconds elsewhere, nothing if quiet."""
+    if terminal.quiet:
+        yield silent
+    elif terminal.err.is_terminal:
+        with _bars(terminal.err) as bars:
+            yield _BarListener(bars)
+    else:
+        yield _LineListener(terminal.err)
+
+
+class _BarListener:
+    """One bar a stage; a stage that is done makes room for the next, but the count of seeds stays."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+        if done >= total and stage != "seeds":
+            self._bars.remove_task(self._tasks.pop(stage))
+
+
+class _LineListener:
+    """A line at most every few seconds, for logs that do not overwrite themselves."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._console.print(f"{stage}: {done} of {total}", markup=False, highlight=False)
+
+
+class _Once(logging.Filter):
+    """Lets a message through once, its numbers aside: fifty checkpoints choose one method for one reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = re.sub(r"[\d.]+", "#", record.getMessage())
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
+def _bars(console: Console) -> Bars:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Bars(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def _show(terminal: Terminal, what: str, where: str, remedy: str) -> None:
+    if terminal.verbose:
+        terminal.err.print(traceback.format_exc(), markup=False, highlight=False)
+    terminal.err.print(Text.assemble(("error: ", "bold red"), what), soft_wrap=True)
+    for name, words in (("where", where), ("remedy", remedy)):
+        if words:
+            terminal.err.print(Text.assemble((f"  {name}: ", "dim"), words), soft_wrap=True)

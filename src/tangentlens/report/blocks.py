@@ -1,0 +1,164 @@
+"""What a section of a report is made of. The template knows how each looks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tangentlens.store import StoredRun
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A sentence that states, with its number, what the figure below it shows."""
+
+    text: str
+    kind: ClassVar[str] = "lead"
+
+
+@dataclass(frozen=True)
+class Note:
+    """How to read a figure, or a caveat."""
+
+    text: str
+    kind: ClassVar[str] = "note"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plotly figure.
+
+    Attributes:
+        json: the figure as JSON; colours of the form var(--name) are those of the page's theme.
+        alt: what it shows, for those who do not see it.
+        height: in CSS pixels on a wide screen.
+    """
+
+    json: str
+    alt: str
+    height: int = 420
+    kind: ClassVar[str] = "chart"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text.
+
+    Attributes:
+        columns: headings.
+        rows: one cell a column; the first cell heads its row.
+        caption: what the table holds.
+        numeric: indices of the columns set flush right.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    caption: str
+    numeric: tuple[int, ...] = ()
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small image with its caption.
+
+    Attributes:
+        source: a data: address.
+        caption: what it shows.
+    """
+
+    source: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small multiples.
+
+    Attributes:
+        title: heading of the row.
+        items: the images, in order.
+    """
+
+    title: str
+    items: tuple[Picture, ...]
+    kind: ClassVar[str] = "pictures"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline figure.
+
+    Attributes:
+        label: what it is.
+        value: the number with its unit.
+        spread: interval and number of seeds.
+        bound: what was expected.
+        verdict: "meets", "falls short", "not measured", or "" where nothing was expected.
+    """
+
+    label: str
+    value: str
+    spread: str
+    bound: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Headline figures side by side."""
+
+    items: tuple[Tile, ...]
+    kind: ClassVar[str] = "tiles"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Named values in groups: what was run.
+
+    Attributes:
+        groups: (title, ((name, value), ...)).
+    """
+
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy."""
+
+    text: str
+    kind: ClassVar[str] = "code"
+
+
+Block = Lead | Note | Chart | Table | Pictures | Tiles | Facts | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: its anchor.
+        title: its heading.
+        build: from a run to blocks; called only when every array named in `arrays` is there.
+        settings: the settings it belongs to; empty for all.
+        arrays: names of the arrays it needs.
+    """
+
+    name: str
+    title: str
+    build: Callable[[StoredRun], tuple[Block, ...]]
+    settings: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = field(default=())
+
+    def belongs_to(self, run: StoredRun) -> bool:
+        """Whether the page of this run has the section."""
+        return not self.settings or run.setting in self.settings
+
+    def blocks(self, run: StoredRun) -> tuple[Block, ...]:
+        """The section's content, or a note on what the run lacks."""
+        absent = [name for name in self.arrays if not run.has(name)]
+        if absent:
+            return (Note(f"Not shown: the run does not hold {', '.join(absent)}."),)
+        return self.build(run)

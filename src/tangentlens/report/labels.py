@@ -1,0 +1,49 @@
+"""Words for the keys of results.json and for the names of feature families."""
+
+from collections.abc import Mapping
+
+_FAMILIES: Mapping[str, str] = {
+    "n": "n",
+    "m": "m",
+    "sum": "n + m",
+    "difference": "n − m",
+    "2n": "2n",
+    "2m": "2m",
+    "input": "n and m together",
+}
+
+_FIGURES: Mapping[str, str] = {
+    "overlap.first_cliff.percent": "First cliff, overlap with the n and m features",
+    "overlap.sum.percent": "Second cliff, overlap with the sum features",
+    "overlap.difference.percent": "Second cliff, overlap with the difference features",
+    "overlap.sum.smallest_singular_value": "Sum features, smallest singular value",
+    "overlap.difference.smallest_singular_value": "Difference features, smallest singular value",
+    "grokking.onset_epoch": "Onset of grokking, epoch",
+    "grokking.overlap_peak_epoch": "Fastest growth of the sum overlap, epoch",
+    "grokking.onset_minus_peak_epochs": "Onset minus fastest growth, epochs",
+    "train.accuracy.final": "Training accuracy at the end",
+    "test.accuracy.final": "Test accuracy at the end",
+    "cliffs.first": "First cliff found after mode",
+    "cliffs.second": "Second cliff found after mode",
+    "cliffs.match_paper": "Share of seeds whose cliffs are the paper's",
+    "eigenpairs.worst_residual": "Worst relative residual of an eigenpair",
+    "training.seconds": "Training",
+    "kernel.seconds": "Kernels",
+    "eigen.seconds": "Eigenpairs",
+}
+
+
+def family(name: str) -> str:
+    """A feature family as a reader writes it: "n + m" for "sum"."""
+    return _FAMILIES.get(name, name)
+
+
+def order(name: str) -> tuple[int, str]:
+    """Sorting key that puts the families in the order of the paper and unknown ones after them."""
+    names = list(_FAMILIES)
+    return (names.index(name) if name in names else len(names), name)
+
+
+def figure(key: str) -> str:
+    """What a figure is, in words; the key itself where nobody has given it any."""
+    return _FIGURES.get(key, key)

@@ -1,0 +1,81 @@
+"""Numbers as words: units, intervals, ranges."""
+
+import math
+from collections.abc import Sequence
+
+from tangentlens.records import Figure
+
+_ABSENT = "not measured"
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A number with its unit, rounded to what a reader can use: "94.5 %", "82.4", "1.2e-07", "3.1 s"."""
+    if value is None or not math.isfinite(value):
+        return _ABSENT
+    if unit == "percent":
+        return f"{value:.1f} %"
+    if unit == "seconds":
+        return duration(value)
+    if unit in ("count", "epoch", "epochs", "mode"):
+        return plain(value, decimals=1)
+    return plain(value, decimals=3)
+
+
+def plain(value: float, *, decimals: int) -> str:
+    """Fixed point without trailing zeros; powers of ten where that would lose the digits."""
+    if value != 0 and (abs(value) < 10**-decimals or abs(value) >= 1e6):
+        return f"{value:.1e}"
+    text = f"{value:.{decimals}f}"
+    if float(text).is_integer() and not float(f"{value:.6f}").is_integer() and abs(value) < 10:
+        return f"{value:.6f}".rstrip("0")  # 0.99999 must not be read as 1
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "0.16 s", "12.3 s", "4 min 10 s"."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def interval(figure: Figure | None) -> str:
+    """The 95 % interval: "93.9 to 95.1"; empty where there is none."""
+    if figure is None or figure.interval is None:
+        return ""
+    low, high = (number(bound, figure.unit).removesuffix(" %") for bound in figure.interval)
+    return f"{low} to {high}"
+
+
+def spread(figure: Figure | None) -> str:
+    """Interval and number of observations: "93.9 to 95.1, n = 10"; "one seed" where there is only one."""
+    if figure is None or figure.value is None:
+        return "no seed has this figure"
+    if figure.n == 1:
+        return "one seed, no interval"
+    return f"95 % interval {interval(figure)}, n = {figure.n}"
+
+
+def with_spread(figure: Figure | None) -> str:
+    """Value, interval and n in running text: "94.5 % (93.9 to 95.1, n = 10)"."""
+    if figure is None or figure.value is None:
+        return _ABSENT
+    value = number(figure.value, figure.unit)
+    return f"{value} ({interval(figure)}, n = {figure.n})" if figure.interval else value
+
+
+def span(values: Sequence[float], unit: str = "") -> str:
+    """Least and greatest of some values: "93.1 to 96.0 %"; one number where they round alike."""
+    low, high = number(min(values), unit), number(max(values), unit)
+    return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def several(count: int, noun: str) -> str:
+    """A count with its noun: "one seed", "10 seeds"."""
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listing(words: Sequence[str]) -> str:
+    """Words joined as in prose: "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

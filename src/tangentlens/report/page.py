@@ -1,0 +1,93 @@
+"""A stored run as one HTML file that needs nothing else: no network, no other file."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tangentlens.report.blocks import Block
+from tangentlens.report.sections import SECTIONS
+from tangentlens.store import StoredRun, open_run
+from tangentlens.store.atomic import write_text
+
+_TITLES: Mapping[str, str] = {"mlp": "One hidden layer on modular addition"}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A section with its content, ready for the template."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def build_report(run_folder: Path) -> Path:
+    """Write report.html into a run folder and return its path.
+
+    Args:
+        run_folder: a folder made by `tangentlens run`.
+
+    Raises:
+        InvalidInputError: the folder is not a run.
+        StoreError: a file of the run is damaged, or the folder cannot be written.
+    """
+    run = open_run(run_folder)
+    path = Path(run_folder) / "report.html"
+    write_text(path, render(run))
+    return path
+
+
+def render(run: StoredRun) -> str:
+    """The page of a run as HTML."""
+    parts = tuple(
+        _Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
+    )
+    drawn = any(block.kind == "chart" for part in parts for block in part.blocks)
+    template = _environment().get_template("report.html.jinja")
+    return template.render(
+        run=run,
+        title=_TITLES.get(run.setting, run.setting),
+        parts=parts,
+        plotly_js=Markup(_plotly_js()) if drawn else "",
+        style=Markup(_asset("report.css")),
+        script=Markup(_asset("report.js")),
+    )
+
+
+def script_json(text: str) -> Markup:
+    """JSON that is safe inside a script element: "<" is written as its escape, so that no tag can begin in it."""
+    json.loads(text)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def bind(text: str) -> str:
+    """A number and its sign or unit kept on one line."""
+    return re.sub(r"(?<=\d) (?=(%|s|min|h)(?!\w))", "\N{NO-BREAK SPACE}", text)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tangentlens.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["script_json"] = script_json
+    environment.filters["bind"] = bind
+    return environment
+
+
+def _plotly_js() -> str:
+    """The whole of plotly.js, as shipped with the Python package."""
+    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text("utf-8")
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text("utf-8")

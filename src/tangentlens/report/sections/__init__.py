@@ -1,0 +1,34 @@
+"""The sections of a report, in the order of the page; a new one is a file here and a line below."""
+
+from tangentlens.report.blocks import Section
+from tangentlens.report.sections import (
+    certificates,
+    cost,
+    figures,
+    headline,
+    layers,
+    linearised,
+    modes,
+    overlap,
+    overview,
+    replay,
+    singular_values,
+    spectrum,
+    training,
+)
+
+SECTIONS: tuple[Section, ...] = (
+    headline.SECTION,
+    overview.SECTION,
+    training.SECTION,
+    spectrum.SECTION,
+    overlap.SECTION,
+    singular_values.SECTION,
+    modes.SECTION,
+    layers.SECTION,
+    linearised.SECTION,
+    certificates.SECTION,
+    cost.SECTION,
+    figures.SECTION,
+    replay.SECTION,
+)

@@ -1,0 +1,37 @@
+"""How far the eigenpairs can be trusted."""
+
+from tangentlens.report import labels
+from tangentlens.report.blocks import Block, Lead, Note, Section, Table
+from tangentlens.report.numbers import number, several
+from tangentlens.store import StoredRun
+
+_WORST = "eigenpairs.worst_residual"
+
+
+def _build(run: StoredRun) -> tuple[Block, ...]:
+    rows = [(str(seed), note) for seed, note in run.notes]
+    notes = (Table(("Seed", "Note"), rows, "What the computation wants the reader to know"),) if rows else ()
+    return (
+        Lead(f"{_residual(run)} {_reservations(run)}"),
+        *notes,
+        Note(
+            "The relative residual is ||Kv − λv|| / λ from one product with the kernel after the eigenpair was found."
+        ),
+    )
+
+
+def _residual(run: StoredRun) -> str:
+    values = [worst for record in run.seeds if (worst := record.figures.get(_WORST)) is not None]
+    if not values:
+        return f"{labels.figure(_WORST)}: not measured."
+    return f"The worst relative residual of any eigenpair in {several(len(values), 'seed')} is {number(max(values))}."
+
+
+def _reservations(run: StoredRun) -> str:
+    if not run.notes:
+        return "No seed noted a reservation."
+    seeds = len({seed for seed, _ in run.notes})
+    return f"{several(seeds, 'seed').capitalize()} noted {several(len(run.notes), 'reservation')}."
+
+
+SECTION = Section("certificates", "Certificates", _build)
