@@ -1,0 +1,265 @@
+"""The paper's first setting: an MLP learns modular addition, and its kernel is followed through training."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from tangentlens.alignment.cliffs import Cliff, find_cliffs, paper_blocks
+from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
+from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
+from tangentlens.dynamics import central_differences, transition
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
+from tangentlens.kernels import EmpiricalNTK, entk
+from tangentlens.linearised import compare_linearised
+from tangentlens.networks.quadratic_mlp import QuadraticMLP
+from tangentlens.operators import DenseOperator
+from tangentlens.progress import Progress, silent
+from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.settings.modular_addition import (
+    Arrays,
+    Figures,
+    accuracy_figures,
+    cliff_figures,
+    heatmap_arrays,
+    linearised_figures,
+    measurement,
+    notes,
+    rotated_arrays,
+    training_arrays,
+    transition_figures,
+)
+from tangentlens.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(BaseModel):
+    """Modular addition over all p^2 pairs."""
+
+    model_config = _FROZEN
+    p: int = Field(default=29, ge=5, description="modulus; there are p^2 inputs")
+    train_fraction: float = Field(default=0.7, gt=0, lt=1, description="share of the pairs to train on")
+
+
+class ModelConfig(BaseModel):
+    """The quadratic MLP."""
+
+    model_config = _FROZEN
+    width: int = Field(default=512, ge=1, description="hidden units")
+
+
+class AnalysisConfig(BaseModel):
+    """How the kernel is read."""
+
+    model_config = _FROZEN
+    residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
+    cliff_noise_floor: float = Field(
+        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
+    )
+    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
+    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
+    onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
+    ridge: float = Field(default=1e-6, ge=0, description="of the linearised predictor, relative to the mean diagonal")
+
+
+class Config(BaseModel):
+    """The first setting of the paper; every default is the paper's where the paper has one."""
+
+    model_config = _FROZEN
+    setting: Literal["mlp"] = Field(default="mlp", description="which setting this config belongs to")
+    seeds: tuple[int, ...] = Field(default=tuple(range(10)), min_length=1, description="one network for each seed")
+    data: DataConfig = Field(default=DataConfig(), description="the task")
+    model: ModelConfig = Field(default=ModelConfig(), description="the network")
+    training: TrainingConfig = Field(
+        default=TrainingConfig(epochs=500, measure_every=10, learning_rate=0.05, weight_decay=0.01),
+        description="how it is trained, on the mean squared error",
+    )
+    analysis: AnalysisConfig = Field(default=AnalysisConfig(), description="how the kernel is read")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The kernel of the model as it stands, with its leading eigenpairs."""
+
+    ntk: EmpiricalNTK
+    kernel: Float[Tensor, "N N"]
+    pairs: Eigenpairs
+    kernel_seconds: float
+    eigen_seconds: float
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What is kept of one checkpoint."""
+
+    checkpoint: Checkpoint
+    spectrum: Float[Tensor, " m"]
+    overlaps: Mapping[str, SubspaceOverlap]
+    worst_residual: float
+    converged: bool
+    kernel_seconds: float
+    eigen_seconds: float
+
+
+def measure(config: Config, seed: int, progress: Progress = silent) -> Measurement:
+    """Train one network and read its kernel at every checkpoint; experiments/mlp/README.md lists what comes out.
+
+    Args:
+        config: the setting.
+        seed: of the split and the weights, drawn in this order from one generator (then the mini-batches, if any).
+        progress: told the checkpoints.
+
+    Raises:
+        NumericalError: training diverged.
+    """
+    p, generator = config.data.p, torch.Generator().manual_seed(seed)
+    inputs = one_hot_inputs(p)
+    split = train_test_split(len(inputs), config.data.train_fraction, generator)
+    model = QuadraticMLP(p, config.model.width, generator)
+    families = {name: fourier_family(name, p) for name in FAMILIES}
+    bases = _bases(families)
+
+    moments: list[_Moment] = []
+    stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
+    progress(stage, 0, steps)
+    for checkpoint in train(
+        model, inputs, labels(p), split.train, split.test, mean_squared_error, config.training, generator
+    ):
+        reading = _read_kernel(model, inputs, config)
+        moments.append(_moment(checkpoint, reading, bases, p))
+        progress(stage, len(moments), steps)
+
+    # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
+    groups = {name: _eigenpairs(reading.ntk[name].dense().to(torch.float64), config) for name in reading.ntk.groups}
+    cliffs = _cliffs(reading.pairs, config)
+    curves = _curves(moments)
+    times = transition(
+        curves["epoch"], curves["test.accuracy"], curves["overlap.sum"], threshold=config.analysis.onset_accuracy
+    )
+    with torch.no_grad():
+        outputs = model(inputs)
+    linearised = compare_linearised(
+        reading.kernel, outputs, one_hot_targets(p), split.train, split.test, ridge=config.analysis.ridge
+    )
+    return measurement(
+        seed,
+        figures={
+            **_overlap_figures(moments[-1].overlaps),
+            **_group_figures(groups, bases, p),
+            **_cost_figures(moments),
+            **accuracy_figures(moments[-1].checkpoint),
+            **transition_figures(times),
+            **cliff_figures(cliffs, p),
+            **linearised_figures(*linearised),
+        },
+        arrays={
+            **curves,
+            **_last_arrays(moments[-1], groups, cliffs),
+            **heatmap_arrays(reading.pairs.vectors, families, p),
+            **rotated_arrays(reading.pairs.vectors, p),
+        },
+        notes=notes(times, cliffs, [moment.converged for moment in moments], p),
+    )
+
+
+def _bases(families: Mapping[str, FeatureFamily]) -> dict[str, Float[Tensor, "N r"]]:
+    """Centred orthonormal bases of the families, and of n and m together as "input"."""
+    bases = {name: centred_basis(family.matrix) for name, family in families.items()}
+    return {**bases, "input": centred_basis(torch.cat([families["n"].matrix, families["m"].matrix], dim=1))}
+
+
+def _read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> _Reading:
+    start = time.perf_counter()
+    ntk = entk(model, inputs, outputs="trace", groups="parameter")
+    kernel = ntk.total.dense().to(torch.float64)
+    middle = time.perf_counter()
+    pairs = _eigenpairs(kernel, config)
+    return _Reading(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
+
+
+def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
+    """Both of the paper's blocks and as many modes again, as far as the kernel has them."""
+    k = min(len(kernel), 16 * (config.data.p // 2))
+    return top_eigenpairs(DenseOperator(kernel), k=k, tol=config.analysis.residual_tolerance)
+
+
+def _cliffs(pairs: Eigenpairs, config: Config) -> tuple[Cliff, ...]:
+    analysis = config.analysis
+    return find_cliffs(
+        pairs.values,
+        noise_floor=analysis.cliff_noise_floor,
+        neighbours=analysis.cliff_neighbours,
+        level=analysis.cliff_level,
+    )
+
+
+def _moment(checkpoint: Checkpoint, reading: _Reading, bases: Mapping[str, Tensor], p: int) -> _Moment:
+    pairs = reading.pairs
+    first, second = (pairs.vectors[:, list(block)] for block in paper_blocks(p))
+    return _Moment(
+        checkpoint=checkpoint,
+        spectrum=pairs.values,
+        overlaps={
+            "input": overlap_of_bases(first, bases["input"]),
+            "sum": overlap_of_bases(second, bases["sum"]),
+            "difference": overlap_of_bases(second, bases["difference"]),
+        },
+        worst_residual=float(pairs.residuals.max()),
+        converged=bool(pairs.converged.all()),
+        kernel_seconds=reading.kernel_seconds,
+        eigen_seconds=reading.eigen_seconds,
+    )
+
+
+def _last_arrays(last: _Moment, groups: Mapping[str, Eigenpairs], cliffs: tuple[Cliff, ...]) -> Arrays:
+    return {
+        **{f"spectrum.group.{name}": pairs.values for name, pairs in groups.items()},
+        **{f"singular_values.{name}": last.overlaps[name].singular_values for name in ("sum", "difference")},
+        "cliffs": torch.tensor([cliff.last_mode for cliff in cliffs], dtype=torch.int64),
+    }
+
+
+def _curves(moments: list[_Moment]) -> Arrays:
+    arrays = training_arrays([moment.checkpoint for moment in moments])
+    for name in ("input", "sum", "difference"):
+        percents = [moment.overlaps[name].percent for moment in moments]
+        arrays[f"overlap.{name}"] = torch.tensor(percents, dtype=torch.float64)
+    arrays["overlap.sum.derivative"] = central_differences(arrays["epoch"], arrays["overlap.sum"])
+    arrays["spectrum.total"] = torch.stack([moment.spectrum for moment in moments])
+    return arrays
+
+
+def _overlap_figures(overlaps: Mapping[str, SubspaceOverlap]) -> Figures:
+    figures: Figures = {"overlap.first_cliff.percent": (overlaps["input"].percent, "percent")}
+    for name in ("sum", "difference"):
+        figures[f"overlap.{name}.percent"] = (overlaps[name].percent, "percent")
+        figures[f"overlap.{name}.smallest_singular_value"] = (float(overlaps[name].singular_values[-1]), "ratio")
+    return figures
+
+
+def _group_figures(groups: Mapping[str, Eigenpairs], bases: Mapping[str, Tensor], p: int) -> Figures:
+    """Percent of a family inside the modes of both blocks of one parameter's own kernel."""
+    modes = [mode for block in paper_blocks(p) for mode in block]
+    found = {
+        f"overlap.group.{group}.{name}.percent": overlap_of_bases(pairs.vectors[:, modes], bases[name]).percent
+        for group, pairs in groups.items()
+        for name in ("n", "m", "sum", "difference")
+    }
+    return {key: (value, "percent") for key, value in found.items()}
+
+
+def _cost_figures(moments: list[_Moment]) -> Figures:
+    """The worst residual of all checkpoints, and seconds summed over them."""
+    return {
+        "eigenpairs.worst_residual": (max(moment.worst_residual for moment in moments), "ratio"),
+        "kernel.seconds": (sum(moment.kernel_seconds for moment in moments), "seconds"),
+        "eigen.seconds": (sum(moment.eigen_seconds for moment in moments), "seconds"),
+        "training.seconds": (moments[-1].checkpoint.seconds, "seconds"),
+    }
