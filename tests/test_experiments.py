@@ -57,7 +57,7 @@ def test_what_has_no_value_is_not_measured_and_what_straddles_is_undecided():
     assert not row.undecided(Figure(94.5, (93.5, 95.0)))
     assert not row.undecided(Figure(94.5))
     assert row.bound == "at least 93"
-    assert Expectation("k", "s", at_least=80, at_most=90).bound == "at least 80 and at most 90"
+    assert Expectation("k", "s", at_least=80, at_most=90).bound == "80 to 90"
 
 
 @pytest.mark.parametrize("text", ["[[figure]]\nkey = 1\nbounds = 3", "figure = 3", "= 3", "[[figure]]\nkey = 'a'"])

@@ -181,14 +181,19 @@ def _summarise(terminal: Terminal, folder: Path) -> None:
 
 
 def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
-    table = Table("figure", box=None, pad_edge=False)
-    for column in ("value", "95 % interval", "expected", ""):
-        table.add_column(column, justify="right" if column in ("value", "95 % interval") else "left")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("figure", no_wrap=True, min_width=max(len(row.key) for row in expected))
+    table.add_column("value", justify="right")
+    if len(run.seeds) > 1:
+        table.add_column("95 % interval", justify="right")
+    table.add_column("expected")
+    table.add_column("")
     for row in expected:
         figure = run.figures.get(row.key)
         value = number(figure.value, figure.unit) if figure else number(None)
-        verdict = row.verdict(figure) if row.bounded else ""
-        table.add_row(row.key, value, interval(figure), row.bound if row.bounded else "", verdict)
+        spread = (interval(figure),) if len(run.seeds) > 1 else ()
+        bound = (row.bound, row.verdict(figure)) if row.bounded else ("", "")
+        table.add_row(row.key, value, *spread, *bound)
     return table
 
 

@@ -43,9 +43,11 @@ class Expectation:
 
     @property
     def bound(self) -> str:
-        """The bound in words: "at least 93"."""
+        """The bound in words: "at least 93", "80 to 90"."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
         sides = (("at least", self.at_least), ("at most", self.at_most))
-        return " and ".join(f"{word} {side:g}" for word, side in sides if side is not None) or "reported, no bound"
+        return next((f"{word} {side:g}" for word, side in sides if side is not None), "reported, no bound")
 
     def verdict(self, figure: Figure | None) -> Verdict:
         """Whether the figure's value lies within the bound; a figure without value is not measured."""

@@ -45,6 +45,7 @@ def test_intervals_and_counts():
     assert with_spread(Figure(84.34, unit="epoch")) == "84.3"
     assert with_spread(None) == "not measured"
     assert interval(None) == ""
+    assert number(8.999891, "epoch") == "9"
     assert (span([93.12, 96.0], "percent"), span([2.0, 2.0])) == ("93.1 to 96.0 %", "2")
     assert (several(1, "seed"), several(3, "seed")) == ("one seed", "3 seeds")
     assert (listing(["a"]), listing(["a", "b", "c"])) == ("a", "a, b and c")

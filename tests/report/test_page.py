@@ -74,7 +74,7 @@ def test_the_sentences_state_what_the_run_says(run):
     assert f"after modes {4 * HALF} and {8 * HALF}, where the paper's ranges end, in 3 of 3 seeds" in lead(
         run, "spectrum"
     )
-    assert "n 91.0 to 98.0 % and m 91.0 to 98.0 %" in lead(run, "overlap")
+    assert "holds 91.0 to 98.0 % of the n features and 91.0 to 98.0 % of the m features" in lead(run, "overlap")
     assert "sum features run from 0.99 down to 0.95" in lead(run, "singular-values")
     assert "100 % of its power in a single wave" in lead(run, "modes")
     assert "n by hidden (87.0 %)" in lead(run, "layers")

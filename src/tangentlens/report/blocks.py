@@ -56,6 +56,11 @@ class Table:
     numeric: tuple[int, ...] = ()
     kind: ClassVar[str] = "table"
 
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Indices of the columns that hold anything: a run of one seed has no intervals to show."""
+        return tuple(column for column in range(len(self.columns)) if any(row[column] for row in self.rows))
+
 
 @dataclass(frozen=True)
 class Picture:

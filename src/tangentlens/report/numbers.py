@@ -26,7 +26,7 @@ def plain(value: float, *, decimals: int) -> str:
     if value != 0 and (abs(value) < 10**-decimals or abs(value) >= 1e6):
         return f"{value:.1e}"
     text = f"{value:.{decimals}f}"
-    if float(text).is_integer() and not float(f"{value:.6f}").is_integer() and abs(value) < 10:
+    if decimals > 1 and abs(value) < 10 and float(text).is_integer() and not float(f"{value:.6f}").is_integer():
         return f"{value:.6f}".rstrip("0")  # 0.99999 must not be read as 1
     return text.rstrip("0").rstrip(".") if "." in text else text
 

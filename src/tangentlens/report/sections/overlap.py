@@ -17,47 +17,46 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
         family: np.mean(np.stack(run.arrays(f"heatmap.{family}")), axis=0) for family in FAMILIES
     }  # NaN: no feature
     blocks = maps["n"].shape[0]
-    sentence = " ".join(_sentence(maps, block, blocks) for block in range(1, blocks))
+    sentence = " ".join(_sentence(maps, block) for block in range(1, blocks))
     seeds = f", mean of {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
     return (
         Lead(sentence),
         _chart(maps, blocks, sentence),
         Note(
-            f"Percent of the two-dimensional feature space (cosine and sine) of one frequency that lies inside a block "
-            f"of modes, at the last checkpoint{seeds}. The 2n and 2m features are those of n and m at twice the "
-            "frequency: the same ones in another order where p is odd."
+            "A cell is the percent of the two-dimensional feature space (cosine and sine) of one frequency that lies "
+            f"inside a block of modes, at the last checkpoint{seeds}; the ranges above run over the frequencies. The 2n "
+            "and 2m features are those of n and m at twice the frequency: the same ones in another order for odd p."
         ),
     )
 
 
-def _sentence(maps: dict[str, np.ndarray], block: int, blocks: int) -> str:
+def _sentence(maps: dict[str, np.ndarray], block: int) -> str:
     """The families that the block holds by more than half at their mean, with the range over frequencies."""
-    title = _title(block, blocks, maps["n"].shape[1])
+    title = _title(block, maps["n"].shape[1])
     held = {family: values[block] for family, values in maps.items() if np.nanmean(values[block]) > 50}
     if not held:
         best = max(maps, key=lambda family: float(np.nanmean(maps[family][block])))
         most = number(float(np.nanmean(maps[best][block])), "percent")
-        return f"{title}: no family is held by more than half on average (the most: {labels.family(best)}, {most})."
+        return f"{title}, holds no family by more than half on average (the most: {labels.family(best)}, {most})."
     named = {family: values for family, values in held.items() if not family.startswith("2")} or held
-    words = [f"{labels.family(family)} {_range(values)}" for family, values in named.items()]
-    return f"{title}: {listing(words)}, over all frequencies."
+    words = [f"{_range(values)} of the {labels.family(family)} features" for family, values in named.items()]
+    return f"{title}, holds {listing(words)}."
 
 
 def _range(values: np.ndarray) -> str:
     return span([float(value) for value in values if not np.isnan(value)], "percent")
 
 
-def _title(block: int, blocks: int, frequencies: int) -> str:
+def _title(block: int, frequencies: int) -> str:
     if block == 0:
         return "Mode 0"
-    low = 4 * frequencies * (block - 1) + 1
-    name = {1: "First cliff", 2: "Second cliff"}.get(block, f"Block {block}") if blocks > 2 else "First cliff"
-    return f"{name}, modes {low} to {4 * frequencies * block}"
+    name = {1: "The first cliff", 2: "The second cliff"}.get(block, f"Block {block}")
+    return f"{name}, modes {4 * frequencies * (block - 1) + 1} to {4 * frequencies * block}"
 
 
 def _chart(maps: dict[str, np.ndarray], blocks: int, alt: str) -> Chart:
     frequencies = maps["n"].shape[1]
-    figure = stacked(blocks, [_title(block, blocks, frequencies) for block in range(blocks)])
+    figure = stacked(blocks, [_title(block, frequencies) for block in range(blocks)])
     names = [text(labels.family(family)) for family in FAMILIES]
     for block in range(blocks):
         rows = np.stack([maps[family][block] for family in FAMILIES])
