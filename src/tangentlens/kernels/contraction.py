@@ -214,7 +214,7 @@ def gram_of_rows(  # type: ignore[no-untyped-def]
     return kernel
 
 
-def _as_rows(gradients: Float[Tensor, "n R P"], keep: bool) -> Float[Tensor, "rows P"]:
+def _as_rows(gradients: Float[Tensor, "n R P"], keep: bool) -> Float[Tensor, "rows columns"]:
     return gradients.flatten(0, 1) if keep else gradients.flatten(1)
 
 

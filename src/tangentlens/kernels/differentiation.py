@@ -1,11 +1,21 @@
-"""Many vector-Jacobian products of one graph at once."""
+"""Many vector-Jacobian products of one graph at once, quietly."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Keep torch's notes on its own vectorisation and deprecations from the user, who can do nothing about them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
+        yield
 
 
 def vectorised_grad(
@@ -22,8 +32,7 @@ def vectorised_grad(
         for each input (R, *its shape), or None where no output depends on it. Operations that cannot be vectorised
         over R are run one by one.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
+    with without_advice():
         try:
             return torch.autograd.grad(
                 outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True

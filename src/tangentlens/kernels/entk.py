@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 
@@ -28,7 +27,7 @@ from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
-Method = Literal["auto", "factored", "matrix_free", "dense"]
+_METHODS = ("auto", "factored", "matrix_free", "dense")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def entk(
     inputs2: Inputs | None = None,
     outputs: str | int | Reduction = "trace",
     groups: Groups = "module",
-    method: Method = "auto",
+    method: str = "auto",
     output: PickOutput | None = None,
     memory_budget: int | None = None,
     progress: Progress = silent,
@@ -116,7 +115,7 @@ def entk(
             training mode, other randomness, examples that influence each other, data-dependent control flow).
         NumericalError: a parameter or an output is NaN or infinite.
     """
-    if method not in ("auto", "factored", "matrix_free", "dense"):
+    if method not in _METHODS:
         raise InvalidInputError(
             f"method={method!r} is unknown", remedy="Use 'auto', 'factored', 'matrix_free' or 'dense'."
         )

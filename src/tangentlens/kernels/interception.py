@@ -9,6 +9,7 @@ calls are replaced by the steps they consist of.
 import traceback
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any, final
 
@@ -21,6 +22,8 @@ from tangentlens.kernels.recurrent import WRITTEN_OUT
 # (position in the sequence of calls, function name, args, kwargs, the call itself) -> what the call returned
 Visitor = Callable[[int, str, tuple[Any, ...], dict[str, Any], Callable[[], Any]], Any]
 
+_OURS = Path(__file__).parents[1]
+_PLUMBING = frozenset({"torch", "jaxtyping", "beartype"})
 _PYTHON_LEVEL = frozenset({"torch.nn.functional", "torch.functional"})
 _OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -86,13 +89,17 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def calling_line() -> str:
-    """file:line of the innermost frame outside torch and this package: where the user's model makes the call."""
-    ours = __name__.partition(".")[0]
-    for frame in reversed(traceback.extract_stack()):
-        parts = frame.filename.replace("\\", "/").split("/")
-        if "torch" not in parts and f"src/{ours}" not in frame.filename and ours not in parts[:-1]:
-            return f"{frame.filename}:{frame.lineno}"
+    """file:line of the innermost frame outside this package and torch: where the user's model makes the call."""
+    for frame, line in traceback.walk_stack(None):
+        if not _is_plumbing(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{line}"
     return ""
+
+
+@lru_cache(maxsize=4096)
+def _is_plumbing(filename: str) -> bool:
+    path = Path(filename)
+    return filename.startswith("<") or path.is_relative_to(_OURS) or bool(_PLUMBING & set(path.parts))
 
 
 def shapes_of(value: Any) -> tuple[torch.Size, ...]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
+from tangentlens.kernels.differentiation import without_advice
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, map_inputs, take
 
 
@@ -37,7 +38,8 @@ def jacobian(
     for start in range(0, total, chunk):
         rows = slice(start, min(start + chunk, total))
         try:
-            gradients = per_example(state, take(inputs, rows))
+            with without_advice():
+                gradients = per_example(state, take(inputs, rows))
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise UnsupportedModelError(
                 f"no rule covers {', '.join(parameters)}, and torch cannot differentiate the model example by example: "
@@ -51,4 +53,4 @@ def jacobian(
 
 def rows_of(gradients: Mapping[str, Tensor]) -> Float[Tensor, "n R P"]:
     """Gradients of several parameters side by side."""
-    return torch.cat([gradient.flatten(2) for gradient in gradients.values()], dim=2)
+    return torch.cat([gradient.reshape(*gradient.shape[:2], -1) for gradient in gradients.values()], dim=2)

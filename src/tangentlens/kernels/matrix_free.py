@@ -4,7 +4,6 @@ Memory is that of the parameters times the number of columns; nothing of size N^
 """
 
 import logging
-import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import final
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tangentlens.kernels.differentiation import vectorised_grad
+from tangentlens.kernels.differentiation import vectorised_grad, without_advice
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 from tangentlens.operators import LinearOperator
 
@@ -102,8 +101,7 @@ class JacobianOperator(LinearOperator):
             pushed: Tensor = torch.func.jvp(outputs, (self._parameters,), (tangent,))[1]
             return pushed
 
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
+        with without_advice(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
             columns: Tensor = torch.func.vmap(push)(tangents)
         return columns.detach()
 

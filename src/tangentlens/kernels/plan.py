@@ -333,8 +333,8 @@ def pull_back_rows(frame: Frame, parameter: Tensor, gradients: Tensor) -> Tensor
     order = canonical_order(frame.value)
     aligned = gradients.permute(0, *(1 + order.index(axis) for axis in range(frame.value.ndim)))
     if frame.value is parameter:
-        return aligned.flatten(1)
+        return aligned.reshape(len(aligned), -1)
     (pulled,) = vectorised_grad([frame.value], [parameter], [aligned.to(frame.value.dtype)])
     if pulled is None:
         return gradients.new_zeros(gradients.shape[0], parameter.numel())
-    return pulled.flatten(1)
+    return pulled.reshape(len(pulled), -1)

@@ -102,6 +102,7 @@ def record_uses(
         return isinstance(value, Tensor) and id(value) in parametric
 
     def visit(position: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+        has_batch = carries_batch(position, name)
         involved = [tensor for tensor in tensors_in((args, kwargs)) if is_parametric(tensor)]
         if not involved:
             return call()
@@ -113,7 +114,7 @@ def record_uses(
         results = [tensor for tensor in tensors_in(result) if tensor.requires_grad]
         if not results:
             return result
-        if not carries_batch(position, name):
+        if not has_batch:
             parametric.update((id(tensor), tensor) for tensor in results)
             return result
         rule = RULES.get(name)

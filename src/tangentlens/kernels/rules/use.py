@@ -102,12 +102,11 @@ def _multiplied(operands: Sequence[tuple[Tensor, Labels]], needed: set[int]) -> 
 
 
 def broadcast_labels(shapes: Sequence[torch.Size]) -> tuple[list[Labels], Labels]:
-    """Labels for operands of an elementwise call; an axis of length one that is broadcast gets a label of its own."""
+    """Labels for operands of an elementwise call: an axis of length one may be broadcast, so it has its own label."""
     ndim = max(len(shape) for shape in shapes)
     fresh = count(ndim)
-    full = [max(shape[axis - ndim] for shape in shapes if len(shape) >= ndim - axis) for axis in range(ndim)]
-    labels = []
-    for shape in shapes:
-        lead = ndim - len(shape)
-        labels.append(tuple(lead + a if size == full[lead + a] else next(fresh) for a, size in enumerate(shape)))
+    labels = [
+        tuple(next(fresh) if size == 1 else ndim - len(shape) + axis for axis, size in enumerate(shape))
+        for shape in shapes
+    ]
     return labels, tuple(range(ndim))
