@@ -24,7 +24,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
         _chart(maps, blocks, sentence),
         Note(
             "A cell is the percent of the two-dimensional feature space (cosine and sine) of one frequency that lies "
-            f"inside a block of modes, at the last checkpoint{seeds}; the ranges above run over the frequencies. The 2n "
+            f"inside a block of modes, at the last checkpoint{seeds}; the ranges above are over frequencies. The 2n "
             "and 2m features are those of n and m at twice the frequency: the same ones in another order for odd p."
         ),
     )
