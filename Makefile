@@ -1,0 +1,36 @@
+# Three commands a newcomer needs: make demo, make test, make check. Everything installs into .venv.
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+
+.PHONY: demo test check format bench clean
+
+demo: .venv/ready
+	$(RUN) tangentlens demo
+
+test: .venv/ready
+	$(RUN) pytest
+
+check: .venv/ready
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+format: .venv/ready
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+bench: .venv/ready
+	$(RUN) python benchmarks/quadratic_mlp.py
+
+# --compile-bytecode: importing torch without it takes seconds longer where bytecode cannot be cached
+.venv/ready: $(UV) pyproject.toml uv.lock
+	$(UV) sync --frozen --compile-bytecode
+	touch $@
+
+.uv/bin/uv:
+	python3 -m pip install --quiet --disable-pip-version-check --target .uv "uv>=0.9"
+
+clean:
+	rm -rf .venv .uv
