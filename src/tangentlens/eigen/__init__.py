@@ -1,0 +1,6 @@
+"""Eigenpairs of symmetric operators, each with its certificate. Nothing here knows what a network is."""
+
+from tangentlens.eigen.solve import top_eigenpairs
+from tangentlens.eigen.tracking import Matching, ModeTracks, degenerate_blocks, match_modes, track_modes
+
+__all__ = ["Matching", "ModeTracks", "degenerate_blocks", "match_modes", "top_eigenpairs", "track_modes"]

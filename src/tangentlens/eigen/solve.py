@@ -1,0 +1,122 @@
+"""The leading eigenpairs of a symmetric operator, by the cheaper of two solvers."""
+
+import logging
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.eigen.block_lanczos import block_lanczos
+from tangentlens.eigen.dense import dense_eigenpairs
+from tangentlens.errors import InvalidInputError
+from tangentlens.operators import DenseOperator, LinearOperator
+from tangentlens.progress import Progress, silent
+from tangentlens.records import Eigenpairs
+
+_log = logging.getLogger(__name__)
+
+
+def top_eigenpairs(
+    op: LinearOperator,
+    k: int = 25,
+    tol: float = 1e-6,
+    *,
+    method: str = "auto",
+    start: Tensor | None = None,
+    max_products: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Eigenpairs:
+    """The k algebraically largest eigenpairs K v = lambda v, each with its true residual.
+
+    Args:
+        op: symmetric (n, n) operator.
+        k: number of eigenpairs, 1 <= k <= n.
+        tol: relative residual ||K v - lambda v|| / |lambda| that counts as converged.
+        method: "dense" (eigendecomposition of the whole matrix), "lanczos" (block Lanczos, products alone) or "auto":
+            the cheaper by `dense_is_cheaper`; logged at level info.
+        start: (n, s) approximate eigenvectors, for example those of the checkpoint before; "auto" then takes
+            block Lanczos. The dense solver has no use for it.
+        max_products: columns that may be multiplied by K, the k of the certificate included, at least 2 k. Block
+            Lanczos stops there and reports what has not converged. By default 2 n + k.
+        seed: of the random start columns; equal seeds give equal results.
+        progress: called with ("eigenpairs", settled pairs, k).
+
+    Returns:
+        The pairs, descending, float64, on the operator's device. A pair whose residual exceeds tol is returned with
+        converged False: the budget was spent, or rounding in the operator's dtype allows no better. The
+        latter is the case of every numerically zero eigenvalue, whose relative residual is of order one.
+
+    Raises:
+        InvalidInputError: k, tol, max_products, start or method out of range, or an operator that is not symmetric.
+        NumericalError: NaN or infinity in the operator, or a measured asymmetry; names the operator.
+    """
+    _check_operator(op)
+    n = op.shape[0]
+    _check_numbers(n, k, tol, max_products)
+    if start is not None:
+        _check_start(start, n)
+    chosen = _choose(op, k, method, start)
+    if chosen == "dense":
+        pairs = dense_eigenpairs(op, k, tol, progress=progress)
+    else:
+        pairs = block_lanczos(op, k, tol, start=start, max_products=max_products, seed=seed, progress=progress)
+    _log.log(logging.INFO if bool(pairs.converged.all()) else logging.WARNING, "%s: %s", op.name, pairs.explain())
+    return pairs
+
+
+def dense_is_cheaper(op: LinearOperator, k: int) -> bool:
+    """Whether the whole eigendecomposition costs less than block Lanczos, by operation counts.
+
+    Block Lanczos takes about m = 4 k + 100 columns. Where the matrix is at hand it costs 2 n^2 m for the products,
+    4 n m^2 for orthogonality and 30 m^3 for the projected problems, against 4/3 n^3 for the reduction to
+    tridiagonal form and 2 n^2 k for the vectors; half of the reduction is bound by memory, which counts threefold.
+    Where only products are at hand the dense solver needs n of them, against m.
+    """
+    n, m = op.shape[0], 4 * k + 100
+    if not isinstance(op, DenseOperator):
+        return n <= m
+    return 3 * 4 / 3 * n**3 + 2 * n**2 * k <= 2 * n**2 * m + 4 * n * m**2 + 30 * m**3
+
+
+def _choose(op: LinearOperator, k: int, method: str, start: Float[Tensor, "n s"] | None) -> str:
+    if method in ("dense", "lanczos"):
+        return method
+    if method != "auto":
+        raise InvalidInputError(f"unknown method {method!r}", remedy='Choose "auto", "dense" or "lanczos".')
+    chosen = "dense" if start is None and dense_is_cheaper(op, k) else "lanczos"
+    reason = "a start is given" if start is not None else "cheaper by operation counts"
+    _log.info("%s: %s eigensolver for %d of %d modes (%s)", op.name, chosen, k, op.shape[0], reason)
+    return chosen
+
+
+def _check_operator(op: object) -> None:
+    if not isinstance(op, LinearOperator):
+        raise InvalidInputError(
+            f"an operator is needed, not {type(op).__name__}", remedy="Wrap a matrix in DenseOperator(matrix)."
+        )
+    if not op.symmetric or op.shape[0] != op.shape[1]:
+        raise InvalidInputError(
+            f"eigenpairs need a symmetric operator, and this one of shape {op.shape} is not",
+            where=op.name,
+            remedy="A crossed kernel has singular vectors: take the kernel of one set of inputs.",
+        )
+
+
+def _check_numbers(n: int, k: int, tol: float, max_products: int | None) -> None:
+    if not 1 <= k <= n:
+        raise InvalidInputError(f"k = {k} eigenpairs of an operator with {n} rows", remedy=f"Choose k from 1 to {n}.")
+    if not tol > 0:
+        raise InvalidInputError(f"tol = {tol} is not positive", remedy="Choose for example 1e-6.")
+    if max_products is not None and max_products < 2 * k:
+        raise InvalidInputError(
+            f"max_products = {max_products} cannot give {k} certified eigenpairs",
+            remedy=f"At least {2 * k} are needed: {k} for a basis and {k} for the certificate.",
+        )
+
+
+def _check_start(start: Tensor, n: int) -> None:
+    if start.ndim != 2 or start.shape[0] != n or start.shape[1] < 1:
+        raise InvalidInputError(f"start has shape {tuple(start.shape)}", remedy=f"Give columns of {n} rows.")
+    if not bool(torch.isfinite(start).all()):
+        raise InvalidInputError("start has NaN or infinity", remedy="Start without it.")
