@@ -49,7 +49,7 @@ def test_nothing_is_fetched(page):
 
 
 def test_every_section_has_a_sentence_or_a_table_and_an_anchor(run, page):
-    for section in SECTIONS:
+    for section in (section for section in SECTIONS if section.belongs_to(run)):
         assert f'<section id="{section.name}"' in page
         assert f'href="#{section.name}"' in page
         assert section.blocks(run)

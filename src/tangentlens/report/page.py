@@ -15,7 +15,10 @@ from tangentlens.report.sections import SECTIONS
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.atomic import write_text
 
-_TITLES: Mapping[str, str] = {"mlp": "One hidden layer on modular addition"}
+_TITLES: Mapping[str, str] = {
+    "mlp": "One hidden layer on modular addition",
+    "superposition": "Toy models of superposition",
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from tangentlens.records import Measurement
-from tangentlens.settings import mlp
+from tangentlens.settings import mlp, superposition
 
 
 class Setting(NamedTuple):
@@ -19,4 +19,5 @@ class Setting(NamedTuple):
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure),
+    "superposition": Setting(superposition.Config, superposition.measure),
 }

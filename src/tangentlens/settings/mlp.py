@@ -22,14 +22,12 @@ from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.operators import DenseOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.modular_addition import (
-    Arrays,
-    Figures,
     accuracy_figures,
     cliff_figures,
     heatmap_arrays,
     linearised_figures,
-    measurement,
     notes,
     rotated_arrays,
     training_arrays,

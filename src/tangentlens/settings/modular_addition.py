@@ -13,23 +13,8 @@ from tangentlens.alignment.rotation import rotate_by_frequency
 from tangentlens.dynamics import Transition
 from tangentlens.features.fourier import FeatureFamily
 from tangentlens.linearised import Comparison
-from tangentlens.records import Measurement
+from tangentlens.settings.figures import Arrays, Figures
 from tangentlens.training import Checkpoint
-
-# key -> (value, unit)
-Figures = dict[str, tuple[float, str]]
-Arrays = dict[str, Tensor]
-
-
-def measurement(seed: int, figures: Figures, arrays: Arrays, notes: tuple[str, ...]) -> Measurement:
-    """The record of one seed, the units split off the figures."""
-    return Measurement(
-        seed=seed,
-        figures={key: value for key, (value, _) in figures.items()},
-        units={key: unit for key, (_, unit) in figures.items()},
-        arrays=arrays,
-        notes=notes,
-    )
 
 
 def training_arrays(checkpoints: Sequence[Checkpoint]) -> Arrays:

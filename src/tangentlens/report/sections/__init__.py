@@ -14,6 +14,7 @@ from tangentlens.report.sections import (
     replay,
     singular_values,
     spectrum,
+    superposition,
     training,
 )
 
@@ -21,6 +22,7 @@ SECTIONS: tuple[Section, ...] = (
     headline.SECTION,
     overview.SECTION,
     training.SECTION,
+    superposition.SECTION,
     spectrum.SECTION,
     overlap.SECTION,
     singular_values.SECTION,
