@@ -125,13 +125,14 @@ def test_demo_runs_seed_0_and_replaces_only_its_own_run(tiny):
     assert "seeds = [\n    0,\n]" in Path("runs/demo/config.toml").read_text()
     assert "test.accuracy.final" in done.stdout
     assert call("demo", "--out", "runs/demo").exit_code == 2
+    assert call("demo", "--out", "runs/demo", "--overwrite").exit_code == 0
 
 
 @pytest.mark.usefixtures("tiny")
 def test_reproduce_says_what_falls_short_and_still_exits_with_0():
     done = call("reproduce", "mlp")
     assert done.exit_code == 0, done.output
-    assert "test.accuracy.final falls short: expected at least 100.5" in done.stdout
+    assert "falls short: test.accuracy.final" in done.stdout
     assert call("reproduce", "mlp").exit_code == 2
     everything = call("reproduce", "all", "--resume")
     assert everything.exit_code == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tangentlens import experiments
-from tangentlens.config import read_config
+from tangentlens.config import config_text, read_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.experiments import Expectation, config_differences, find, names, read_expectations
 from tangentlens.records import Figure
@@ -15,7 +15,10 @@ from tangentlens.records import Figure
 @pytest.mark.parametrize("name", names())
 def test_every_experiment_has_a_valid_config_and_sourced_expectations(name):
     experiment = find(name)
-    assert read_config(experiment.config).model_dump()["setting"] == name
+    complete = tomllib.loads(config_text(read_config(experiment.config)))
+    assert complete["setting"] == name
+    # A key left to its default would count as a difference in every report.
+    assert config_differences(complete, tomllib.loads(experiment.config.read_text())) == ()
     assert experiment.expectations
     assert all(row.source for row in experiment.expectations)
 

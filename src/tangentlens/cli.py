@@ -17,7 +17,7 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.experiments import Expectation
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
-from tangentlens.report.numbers import interval, number
+from tangentlens.report.numbers import mean_and_half_width, notes_by_seeds
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.run_folder import is_run
 
@@ -69,13 +69,14 @@ def _common(
 
 
 @app.command()
-def demo(out: Out = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def demo(out: Out = None, overwrite: Overwrite = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Train the paper's MLP once and follow its kernel: under a minute. Replaces its own earlier run in runs/demo."""
     terminal = _terminal(quiet, verbose)
-    with reporting(terminal, resume=_command("demo", out)):
+    with reporting(terminal, resume=_command("demo", out, overwrite=out is not None)):
         config = read_config(experiments.find("mlp").config).model_copy(update={"seeds": (0,)})
+        folder, replace = out or Path("runs/demo"), overwrite or out is None
         with listening(terminal) as progress:
-            folder = run_config(config, out or Path("runs/demo"), overwrite=out is None, progress=progress)
+            folder = run_config(config, folder, overwrite=replace, progress=progress)
         _summarise(terminal, folder)
 
 
@@ -171,38 +172,40 @@ def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
 
 
 def _summarise(terminal: Terminal, folder: Path) -> None:
-    """Headline figures, what falls short, what did not converge, and the report's path."""
+    """Headline figures, what falls short, what the computation noted, and the report's path."""
     run = open_run(folder)
-    expected = experiments.expectations_of(run.setting)
+    expected = tuple(row for row in experiments.expectations_of(run.setting) if row.bounded)
     if expected and not terminal.quiet:
         terminal.out.print(_headline(run, expected))
-    terminal.say(*_shortfalls(run, expected), *(f"seed {seed}: {note}" for seed, note in run.notes))
+        terminal.say(*_shortfalls(run, expected), *_caveats(run))
+    terminal.say(*(f"{seeds}: {note}" for seeds, note in notes_by_seeds(run.notes)))
     terminal.answer(f"report: {_shown(folder / 'report.html')}")
 
 
 def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("figure", no_wrap=True, min_width=max(len(row.key) for row in expected))
-    table.add_column("value", justify="right")
-    if len(run.seeds) > 1:
-        table.add_column("95 % interval", justify="right")
-    table.add_column("expected")
-    table.add_column("")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value" if len(run.seeds) == 1 else "mean ± 95 %", justify="right", no_wrap=True)
+    table.add_column("expected", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in expected:
         figure = run.figures.get(row.key)
-        value = number(figure.value, figure.unit) if figure else number(None)
-        spread = (interval(figure),) if len(run.seeds) > 1 else ()
-        bound = (row.bound, row.verdict(figure)) if row.bounded else ("", "")
-        table.add_row(row.key, value, *spread, *bound)
+        value = mean_and_half_width(figure) if figure and figure.value is not None else ""
+        table.add_row(row.key, value, row.bound, row.verdict(figure))
     return table
 
 
 def _shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
-    verdicts = [(row, row.verdict(run.figures.get(row.key))) for row in expected if row.bounded]
-    short = [f"{row.key} {verdict}: expected {row.bound}" for row, verdict in verdicts if verdict != "meets"]
-    return (
-        [*short, "the bounds are on means over several seeds; this is one"] if short and len(run.seeds) == 1 else short
-    )
+    keys: dict[str, list[str]] = {"falls short": [], "not measured": [], "meets": []}
+    for row in expected:
+        keys[row.verdict(run.figures.get(row.key))].append(row.key)
+    return [f"{verdict}: {', '.join(keys[verdict])}" for verdict in ("falls short", "not measured") if keys[verdict]]
+
+
+def _caveats(run: StoredRun) -> list[str]:
+    different = experiments.departures(run.config)
+    other = [f"the bounds were stated for another config; here {', '.join(different)}"] if different else []
+    return [*other, "the bounds are on means over several seeds; this is one"] if len(run.seeds) == 1 else other
 
 
 def _shown(path: Path) -> str:

@@ -149,7 +149,7 @@ def _bars(console: Console) -> Bars:
 
 def _show(terminal: Terminal, what: str, where: str, remedy: str) -> None:
     if terminal.verbose:
-        terminal.err.print(traceback.format_exc(), markup=False, highlight=False)
+        terminal.err.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
     terminal.err.print(Text.assemble(("error: ", "bold red"), what), soft_wrap=True)
     for name, words in (("where", where), ("remedy", remedy)):
         if words:

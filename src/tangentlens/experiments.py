@@ -123,6 +123,12 @@ def read_expectations(path: Path) -> tuple[Expectation, ...]:
         ) from error
 
 
+def departures(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[str, ...]:
+    """Where a config leaves that of its setting's experiment, for which the expectations were stated."""
+    reference = tomllib.loads(find(config["setting"], places).config.read_text("utf-8"))
+    return config_differences(config, reference)
+
+
 def config_differences(config: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[str, ...]:
     """Dotted keys in which two configs differ, with both values; the seeds do not count."""
     ours, theirs = _flat(config), _flat(reference)

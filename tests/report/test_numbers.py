@@ -5,7 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tangentlens.records import Figure
-from tangentlens.report.numbers import duration, interval, listing, number, plain, several, span, spread, with_spread
+from tangentlens.report.numbers import (
+    duration,
+    interval,
+    listing,
+    mean_and_half_width,
+    notes_by_seeds,
+    number,
+    plain,
+    several,
+    span,
+    spread,
+    with_spread,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +57,15 @@ def test_intervals_and_counts():
     assert with_spread(Figure(84.34, unit="epoch")) == "84.3"
     assert with_spread(None) == "not measured"
     assert interval(None) == ""
-    assert number(8.999891, "epoch") == "9"
+    assert number(8.999891, "epoch") == "9.0"
     assert (span([93.12, 96.0], "percent"), span([2.0, 2.0])) == ("93.1 to 96.0 %", "2")
     assert (several(1, "seed"), several(3, "seed")) == ("one seed", "3 seeds")
     assert (listing(["a"]), listing(["a", "b", "c"])) == ("a", "a, b and c")
     assert duration(59.99) == "60.0 s"
+    assert mean_and_half_width(figure) == "94.5 % ± 0.6"
+    assert mean_and_half_width(Figure(0.5)) == "0.500"
+
+
+def test_equal_notes_are_said_once():
+    notes = [(0, "a"), (0, "b"), (1, "a"), (4, "a")]
+    assert notes_by_seeds(notes) == [("seeds 0, 1 and 4", "a"), ("seed 0", "b")]

@@ -75,10 +75,10 @@ def test_the_sentences_state_what_the_run_says(run):
         run, "spectrum"
     )
     assert "holds 91.0 to 98.0 % of the n features and 91.0 to 98.0 % of the m features" in lead(run, "overlap")
-    assert "sum features run from 0.99 down to 0.95" in lead(run, "singular-values")
+    assert "sum features run from 0.990 down to 0.950" in lead(run, "singular-values")
     assert "100 % of its power in a single wave" in lead(run, "modes")
     assert "n by hidden (87.0 %)" in lead(run, "layers")
-    assert "R² 0.71" in lead(run, "linearised")
+    assert "R² 0.710" in lead(run, "linearised")
     assert "3.1e-13" in lead(run, "certificates")
     assert "before the onset" in lead(run, "training")
     assert "test accuracy does not cross" not in lead(run, "training").lower()

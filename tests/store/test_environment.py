@@ -53,7 +53,8 @@ def test_the_commit_is_that_of_the_checkout_that_tracks_the_file(tmp_path):
     git("init", "-q")
     git("add", "tracked.py")
     git("commit", "-qm", "first")
-    assert module._commit(tracked) == {"commit": git("rev-parse", "HEAD"), "modified": False}
+    described = module._commit(tracked)
+    assert described == {"commit": git("rev-parse", "HEAD"), "source": git("rev-parse", "HEAD:"), "modified": False}
     assert module._commit(other)["commit"] is None
     tracked.write_text("changed")
     assert module._commit(tracked)["modified"] is True
@@ -61,4 +62,4 @@ def test_the_commit_is_that_of_the_checkout_that_tracks_the_file(tmp_path):
 
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert module._commit(Path(module.__file__)) == {"commit": None, "modified": None}
+    assert module._commit(Path(module.__file__)) == {"commit": None, "source": None, "modified": None}

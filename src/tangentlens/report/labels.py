@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+# No line may break inside a family.
 _FAMILIES: Mapping[str, str] = {
     "n": "n",
     "m": "m",
-    "sum": "n + m",
-    "difference": "n − m",
+    "sum": "n\u00a0+\u00a0m",
+    "difference": "n\u00a0−\u00a0m",
     "2n": "2n",
     "2m": "2m",
     "input": "n and m together",

@@ -22,13 +22,13 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def plain(value: float, *, decimals: int) -> str:
-    """Fixed point without trailing zeros; powers of ten where that would lose the digits."""
+    """Fixed point, whole numbers without a point; powers of ten where fixed point would lose the digits."""
     if value != 0 and (abs(value) < 10**-decimals or abs(value) >= 1e6):
         return f"{value:.1e}"
     text = f"{value:.{decimals}f}"
     if decimals > 1 and abs(value) < 10 and float(text).is_integer() and not float(f"{value:.6f}").is_integer():
         return f"{value:.6f}".rstrip("0")  # 0.99999 must not be read as 1
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return str(round(value)) if float(value).is_integer() else text
 
 
 def duration(seconds: float) -> str:
@@ -63,6 +63,22 @@ def with_spread(figure: Figure | None) -> str:
         return _ABSENT
     value = number(figure.value, figure.unit)
     return f"{value} ({interval(figure)}, n = {figure.n})" if figure.interval else value
+
+
+def mean_and_half_width(figure: Figure) -> str:
+    """Value and half the width of its symmetric interval: "94.5 % ± 0.6"."""
+    value = number(figure.value, figure.unit)
+    if figure.interval is None or figure.value is None:
+        return value
+    return f"{value} ± {number(figure.interval[1] - figure.value, figure.unit).removesuffix(' %')}"
+
+
+def notes_by_seeds(notes: Sequence[tuple[int, str]]) -> list[tuple[str, str]]:
+    """Each note once, with its seeds in words: ("seeds 0, 1 and 4", note)."""
+    seeds: dict[str, list[str]] = {}
+    for seed, note in notes:
+        seeds.setdefault(note, []).append(str(seed))
+    return [(f"seed{'s' if len(each) > 1 else ''} {listing(each)}", note) for note, each in seeds.items()]
 
 
 def span(values: Sequence[float], unit: str = "") -> str:

@@ -18,11 +18,11 @@ from tangentlens.store.atomic import write_text
 
 SCHEMA = 1
 # A run made partly with one of these and partly with another would not be one run.
-_DECISIVE = ("schema", "tangentlens", "commit", "torch", "numpy", "scipy")
+_DECISIVE = ("schema", "tangentlens", "source", "torch", "numpy", "scipy")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, commit (None outside a checkout), platform, processors, threads and the UTC time."""
+    """Versions, commit and hash of the source tree (None outside a checkout), platform, threads and the UTC time."""
     return {
         "schema": SCHEMA,
         "tangentlens": tangentlens.__version__,
@@ -78,11 +78,12 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def _commit(source: Path) -> dict[str, Any]:
-    """Commit of the checkout that tracks `source`, and whether its files were changed since."""
+    """Commit of the checkout that tracks `source`, hash of its folder there, and whether files were changed since."""
     if _git(source, "ls-files", "--error-unmatch", source.name) is None:
-        return {"commit": None, "modified": None}
+        return {"commit": None, "source": None, "modified": None}
     changes = _git(source, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    return {"commit": _git(source, "rev-parse", "HEAD"), "modified": bool(changes)}
+    commit, folder = (_git(source, "rev-parse", name) for name in ("HEAD", "HEAD:./"))
+    return {"commit": commit, "source": folder, "modified": bool(changes)}
 
 
 def _git(source: Path, *arguments: str) -> str | None:

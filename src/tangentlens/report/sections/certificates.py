@@ -2,15 +2,15 @@
 
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import number, several
+from tangentlens.report.numbers import notes_by_seeds, number, several
 from tangentlens.store import StoredRun
 
 _WORST = "eigenpairs.worst_residual"
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    rows = [(str(seed), note) for seed, note in run.notes]
-    notes = (Table(("Seed", "Note"), rows, "What the computation wants the reader to know"),) if rows else ()
+    rows = notes_by_seeds(run.notes)
+    notes = (Table(("Seeds", "Note"), rows, "What the computation wants the reader to know"),) if rows else ()
     return (
         Lead(f"{_residual(run)} {_reservations(run)}"),
         *notes,

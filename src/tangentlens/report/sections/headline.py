@@ -1,8 +1,6 @@
 """The headline figures against what the paper reports or the experiment expects."""
 
-import tomllib
-
-from tangentlens.experiments import Expectation, config_differences, expectations_of, find
+from tangentlens.experiments import Expectation, departures, expectations_of
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, Tiles
 from tangentlens.report.numbers import interval, listing, number, several, spread
@@ -15,7 +13,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
         return (
             Note(f"No experiment states what to expect of the setting {run.setting}; all figures are listed below."),
         )
-    different = _differences(run)
+    different = departures(run.config)
     tiles = Tiles(tuple(_tile(run, row) for row in expected[:6]))
     return (Lead(_sentence(run, expected)), tiles, *_caveats(run, different), _table(run, expected))
 
@@ -64,14 +62,9 @@ def _row(run: StoredRun, row: Expectation) -> tuple[str, ...]:
         str(figure.n) if figure else "0",
         number(row.paper, figure.unit if figure else "") if row.paper is not None else "",
         row.bound,
-        f"{verdict}, undecided at 95 %" if row.undecided(figure) else verdict,
+        f"{verdict}; the interval includes the bound" if row.undecided(figure) else verdict,
         row.source,
     )
-
-
-def _differences(run: StoredRun) -> tuple[str, ...]:
-    reference = tomllib.loads(find(run.setting).config.read_text("utf-8"))
-    return config_differences(run.config, reference)
 
 
 def _caveats(run: StoredRun, different: tuple[str, ...]) -> tuple[Note, ...]:
