@@ -53,8 +53,17 @@ class EmpiricalNTK:
 
     @cached_property
     def total(self) -> LinearOperator:
-        """The sum of the groups' kernels: the kernel of all their parameters together."""
-        return SumOperator(list(self.operators.values()))
+        """The sum of the groups' kernels: the kernel of all their parameters together.
+
+        One more matrix where the groups' kernels are matrices, so that a product with it costs one product.
+        """
+        terms = list(self.operators.values())
+        if len(terms) == 1:
+            return terms[0]
+        total = SumOperator(terms)
+        if all(isinstance(term, DenseOperator) for term in terms):
+            return DenseOperator(total.dense(), symmetric=total.symmetric, name=total.name)
+        return total
 
     def __getitem__(self, group: str) -> LinearOperator:
         if group not in self.operators:

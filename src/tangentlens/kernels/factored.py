@@ -1,7 +1,8 @@
 """Dense kernels of every group from the factors of their parameters' uses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from jaxtyping import Float
@@ -73,37 +74,42 @@ class Problem:
 
 def dense_kernels(problem: Problem, groups: Sequence[Group], progress: Progress) -> dict[str, Float[Tensor, "n m"]]:
     """The kernel of every group, float64, from as few passes over the model as the memory budget allows."""
-    kernels = {group.name: torch.zeros(problem.shape, dtype=_ACCUMULATE, device=problem.device) for group in groups}
     owner = {name: group.name for group in groups for name in group.parameters}
-    plans = [problem.plan.parameters[name] for name in owner]
+    kernels: dict[str, Tensor] = {}
+    for name, kernel in _parameter_kernels(problem, [problem.plan.parameters[name] for name in owner], progress):
+        group = owner[name]
+        kernels[group] = kernels[group].add_(kernel) if group in kernels else kernel
+    return {group.name: _or_zero(problem, kernels.get(group.name)) for group in groups}
+
+
+def _parameter_kernels(
+    problem: Problem, plans: Sequence[ParameterPlan], progress: Progress
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, a summand of that parameter's kernel), a fresh matrix each."""
     separated = (
-        separate(problem.model, problem.plan, problem.inputs, problem.directions, plans, _chunk(problem))
-        if not problem.keep
-        else {}
+        {}
+        if problem.keep
+        else separate(problem.model, problem.plan, problem.inputs, problem.directions, plans, _chunk(problem))
     )
-    work = _passes(problem, [p for p in plans if p.strategy in _FACTORED and p.name not in separated])
-    differentiated = [p for p in plans if p.strategy is Strategy.DIFFERENTIATED]
-    total = len(separated) + len(work) + len(differentiated)
+    passes = _passes(problem, [p for p in plans if p.strategy in _FACTORED and p.name not in separated])
+    differentiated = [plan.name for plan in plans if plan.strategy is Strategy.DIFFERENTIATED]
+    total = len(separated) + len(passes) + len(differentiated)
+    steps = count(1)
     progress("kernels", 0, total)
-    done = 0
     for name, factors in separated.items():
-        kernels[owner[name]] += _sum_over_frames(problem, problem.plan.parameters[name], factors, 1)
-        done += 1
-        progress("kernels", done, total)
-    for members, directions in work:
+        yield name, _sum_over_frames(problem, problem.plan.parameters[name], factors, 1)
+        progress("kernels", next(steps), total)
+    for members, directions in passes:
         uses = tuple(sorted({i for plan in members for frame in plan.frames for i in frame.uses}))
         chunk = _chunk(problem, directions.shape[1])
         (factors,) = collect(problem.model, problem.plan, problem.inputs, [Request(uses, directions)], chunk=chunk)
         for plan in members:
             kernel = _sum_over_frames if plan.strategy is Strategy.FACTORED else _pulled_back
-            kernels[owner[plan.name]] += kernel(problem, plan, factors, directions.shape[1])
-        done += 1
-        progress("kernels", done, total)
-    for plan in differentiated:
-        kernels[owner[plan.name]] += _differentiated(problem, [plan.name])
-        done += 1
-        progress("kernels", done, total)
-    return kernels
+            yield plan.name, kernel(problem, plan, factors, directions.shape[1])
+        progress("kernels", next(steps), total)
+    for name in differentiated:
+        yield name, _differentiated(problem, [name])
+        progress("kernels", next(steps), total)
 
 
 def oracle_kernel(problem: Problem, group: Group) -> Float[Tensor, "n m"]:
@@ -117,7 +123,11 @@ def _sum_over_frames(problem: Problem, plan: ParameterPlan, factors: Mapping[int
         left, right = _both_sides(problem, [factors[i] for i in frame.uses])
         found = contract(left, right, problem.sizes(directions), workspace=problem.budget // 8, accumulate=_ACCUMULATE)
         kernel = found if kernel is None else kernel.add_(found)
-    return torch.zeros(problem.shape, dtype=_ACCUMULATE) if kernel is None else kernel
+    return _or_zero(problem, kernel)
+
+
+def _or_zero(problem: Problem, kernel: Tensor | None) -> Tensor:
+    return torch.zeros(problem.shape, dtype=_ACCUMULATE, device=problem.device) if kernel is None else kernel
 
 
 def _both_sides(problem: Problem, parts: list[Part]) -> tuple[list[Part], list[Part]]:
