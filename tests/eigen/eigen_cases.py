@@ -17,7 +17,6 @@ from tangentlens.operators import (
     LinearOperator,
     ProductOperator,
     RestrictedOperator,
-    ScaledOperator,
     SumOperator,
 )
 from tangentlens.records import Eigenpairs
@@ -72,8 +71,6 @@ OPERATORS: dict[str, Callable[[], LinearOperator]] = {
     ),
     "cliff of 30": lambda: DenseOperator(with_spectrum(torch.cat([full(1, 9), full(30, 5), uniform(29)]))),
     "cluster": lambda: DenseOperator(with_spectrum(torch.cat([5 + 1e-9 * uniform(12), uniform(48)]))),
-    "huge": lambda: ScaledOperator(DenseOperator(with_spectrum(_POWERS)), 1e30),
-    "tiny": lambda: ScaledOperator(DenseOperator(with_spectrum(_POWERS)), 1e-30),
     "identity": lambda: DenseOperator(torch.eye(50, dtype=torch.float64)),
     "one row": lambda: DenseOperator(torch.full((1, 1), 3.0, dtype=torch.float64)),
     "sum": lambda: SumOperator([DenseOperator(with_spectrum(_POWERS, s)) for s in (0, 1)]),

@@ -125,7 +125,7 @@ def clustered_spectra(draw):
     return values, draw(st.integers(1, len(values))), draw(st.integers(0, 2**16))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(clustered_spectra())
 def test_random_spectra_with_clusters_lose_no_copy(case):
     values, k, seed = case

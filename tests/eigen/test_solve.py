@@ -9,7 +9,7 @@ from eigen_cases import as_product, full, modular_addition_kernel, rotation, uni
 from tangentlens.eigen.block_lanczos import basis_capacity, block_lanczos, block_size
 from tangentlens.eigen.solve import _check_operator, dense_is_cheaper, top_eigenpairs
 from tangentlens.errors import InvalidInputError, NumericalError
-from tangentlens.operators import DenseOperator, ProductOperator, ScaledOperator
+from tangentlens.operators import DenseOperator, ProductOperator, ScaledOperator, SumOperator
 
 SLOW_DECAY = torch.linspace(1, 0, 300) ** 2
 
@@ -45,6 +45,8 @@ def test_small_matrices_go_dense_and_large_ones_iterate():
     assert dense_is_cheaper(DenseOperator(small), 841)
     assert dense_is_cheaper(DenseOperator(small), 113)
     assert not dense_is_cheaper(DenseOperator(large), 500)
+    assert dense_is_cheaper(ScaledOperator(SumOperator([DenseOperator(small), DenseOperator(small)]), 0.5), 113)
+    assert not dense_is_cheaper(SumOperator([DenseOperator(small), as_product(small)]), 25)
     assert not dense_is_cheaper(as_product(small), 25)
     assert dense_is_cheaper(as_product(small), 200)
 

@@ -6,16 +6,29 @@ from torch import Tensor
 
 from tangentlens.eigen.blas import top_eigh
 from tangentlens.eigen.certificate import certify, float64_device, require_finite, require_symmetric
-from tangentlens.operators import DenseOperator, LinearOperator
+from tangentlens.operators import DenseOperator, LinearOperator, RestrictedOperator, ScaledOperator, SumOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
+
+
+def is_held(op: LinearOperator) -> bool:
+    """Whether the matrix is in memory already, as it is or in parts: op.dense() then costs no product."""
+    match op:
+        case DenseOperator():
+            return True
+        case SumOperator():
+            return all(is_held(term) for term in op.terms)
+        case ScaledOperator() | RestrictedOperator():
+            return is_held(op.operator)
+        case _:
+            return False
 
 
 def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progress = silent) -> Eigenpairs:
     """The k leading eigenpairs from an eigendecomposition of op.dense() in float64.
 
-    A DenseOperator is cast to float64 as a whole, so that the residuals too are those of the float64 matrix; any
-    other operator keeps its own precision in the certificate's product.
+    A matrix that is held in memory (`is_held`) is cast to float64 as a whole, so that the residuals too are those of
+    the float64 matrix; any other operator keeps its own precision in the certificate's product.
 
     Args:
         op: symmetric (n, n); its matrix takes 8 n^2 bytes, LAPACK about twice as much again.
@@ -31,7 +44,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
     matrix = op.dense().detach().to(float64_device(op)).to(torch.float64)
     require_finite(matrix, op.name)
     values, vectors = top_eigh(_symmetric_part(matrix, op), k)
-    exact, products = (DenseOperator(matrix, name=op.name), 0) if isinstance(op, DenseOperator) else (op, len(matrix))
+    exact, products = (DenseOperator(matrix, name=op.name), 0) if is_held(op) else (op, len(matrix))
     pairs = certify(exact, values, vectors, tol, products)
     progress("eigenpairs", k, k)
     return pairs

@@ -45,7 +45,7 @@ class KrylovSpace:
     on Ritz vectors, the thick restart of Wu & Simon (2000).
 
     Attributes:
-        newest: how many of the leading columns of Q came from the last step.
+        newest: how many leading columns of Q span what the last step brought: what its product left outside V.
         watched: size of the space when Ritz pairs were last computed.
         steps: products with a block so far.
         products: columns multiplied by K so far.
@@ -93,22 +93,18 @@ class KrylovSpace:
         return float(torch.finfo(self._op.dtype).eps) * self.scale
 
     def propose(self, columns: Float[Tensor, "n s"]) -> None:
-        """Put columns in front of the pending ones; what of them lies in the space already is left out."""
+        """Let what of the columns is outside the basis lead the pending columns."""
         unit = torch.nn.functional.normalize(columns, dim=0)
-        fresh, _ = complement(self._frame(self._pending), unit, threshold=1e-12)
+        fresh, inside = complement(self._frame(self._pending), unit, threshold=1e-12)
+        outside = torch.cat([multiply(fresh.T, unit), inside[self.size :]]).cpu()
         self._pending = torch.cat([fresh, self._pending], dim=1)
         self._border = torch.cat([self._border.new_zeros(fresh.shape[1], self.size), self._border])
-        self.newest = fresh.shape[1]
+        self.turn(outside, threshold=1e-12)
 
     def propose_random(self, count: int) -> int:
-        """Put random columns in front of the pending ones, which become the newest, and say how many these are.
-
-        Where basis and pending columns span everything already, all that are pending are the newest.
-        """
-        fresh = min(count, self.dimension - self.size - self.pending)
-        self.propose(random_columns(self.dimension, fresh, self._generator, self._rows.device))
-        if not fresh:
-            self.newest = self.pending
+        """Let random columns, or as many as the dimension leaves, lead the pending ones: how many."""
+        count = min(count, self.dimension - self.size)
+        self.propose(random_columns(self.dimension, count, self._generator, self._rows.device))
         return self.newest
 
     def expand(self, count: int) -> None:
@@ -133,6 +129,8 @@ class KrylovSpace:
         self._border = torch.cat([outside, torch.cat([kept_border, along_kept], dim=1)])
         self._pending = torch.cat([fresh, kept], dim=1)
         self.newest = fresh.shape[1]
+        if kept.shape[1]:
+            self.turn(self._border[:, m:], threshold=self.rounding)
 
     def ritz(self, k: int) -> RitzPairs:
         """The min(k, m) leading Ritz pairs."""
@@ -144,13 +142,13 @@ class KrylovSpace:
         """Rotate the pending columns to the principal directions of `leaving`, the longest first.
 
         Returns:
-            How many of the directions are longer than `threshold`.
+            How many of the directions are longer than `threshold`; these are the newest from now on.
         """
         directions, lengths, _ = torch.linalg.svd(leaving, full_matrices=leaving.shape[0] > leaving.shape[1])
         self._pending = multiply(self._pending, directions.to(self._pending.device))
         self._border = multiply(directions.T, self._border)
-        self.newest = self.pending
-        return int((lengths > threshold).sum())
+        self.newest = int((lengths > threshold).sum())
+        return self.newest
 
     def restart(self, keep: int) -> None:
         """Keep the space of the `keep` leading Ritz vectors alone; the relation K V = V T + Q B holds on."""

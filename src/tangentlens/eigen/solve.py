@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.block_lanczos import block_lanczos
-from tangentlens.eigen.dense import dense_eigenpairs
+from tangentlens.eigen.dense import dense_eigenpairs, is_held
 from tangentlens.errors import InvalidInputError
-from tangentlens.operators import DenseOperator, LinearOperator
+from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
 
@@ -68,13 +68,13 @@ def top_eigenpairs(
 def dense_is_cheaper(op: LinearOperator, k: int) -> bool:
     """Whether the whole eigendecomposition costs less than block Lanczos, by operation counts.
 
-    Block Lanczos takes about m = 4 k + 100 columns. Where the matrix is at hand it costs 2 n^2 m for the products,
+    Block Lanczos takes about m = 4 k + 100 columns. Where the matrix is held in memory it costs 2 n^2 m for products,
     4 n m^2 for orthogonality and 30 m^3 for the projected problems, against 4/3 n^3 for the reduction to
     tridiagonal form and 2 n^2 k for the vectors; half of the reduction is bound by memory, which counts threefold.
     Where only products are at hand the dense solver needs n of them, against m.
     """
     n, m = op.shape[0], 4 * k + 100
-    if not isinstance(op, DenseOperator):
+    if not is_held(op):
         return n <= m
     return 3 * 4 / 3 * n**3 + 2 * n**2 * k <= 2 * n**2 * m + 4 * n * m**2 + 30 * m**3
 

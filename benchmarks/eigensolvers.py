@@ -1,0 +1,156 @@
+"""The eigensolvers: full spectrum of a small kernel, leading modes of a large one, warm starts along training.
+
+    python benchmarks/eigensolvers.py spectrum                  # N = 841, all modes
+    python benchmarks/eigensolvers.py leading --p 113 --modes 500 --blocks 32 64 128
+    python benchmarks/eigensolvers.py warm --every 1 --tol 1e-3
+
+Times are medians of several runs, wall clock and CPU seconds of all threads. Beside them the floor: the operations
+the method must spend, counted, over the measured rate of float64 matrix products in the shapes it uses.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import tangentlens as tl
+from tangentlens.data.modular_addition import labels, one_hot_inputs, train_test_split
+from tangentlens.eigen.blas import multiply
+from tangentlens.eigen.block_lanczos import block_lanczos, block_size
+from tangentlens.eigen.dense import dense_eigenpairs
+from tangentlens.networks.quadratic_mlp import QuadraticMLP
+from tangentlens.operators import DenseOperator, ProductOperator
+from tangentlens.training import TrainingConfig, mean_squared_error, train
+
+WIDTH = 512
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over the runs."""
+
+    wall: float
+    cpu: float
+
+
+def timed(run: Callable[[], object], repetitions: int) -> Timing:
+    walls, cpus = [], []
+    for _ in range(repetitions):
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return Timing(statistics.median(walls), statistics.median(cpus))
+
+
+def kernel_at_initialisation(p: int) -> Tensor:
+    """Kernel of the paper's MLP with random weights, both layers: (X X^T) o (S S^T) + H H^T, float64, up to a scale."""
+    generator = torch.Generator().manual_seed(0)
+    index = torch.arange(p * p)
+    a, b = index // p, index % p
+    W = torch.randn(2 * p, WIDTH, generator=generator, dtype=torch.float64) / (2 * p) ** 0.5
+    S = W[a] + W[p + b]
+    H = S**2
+    K = S @ S.T
+    for rows in range(0, len(K), 1024):
+        at = slice(rows, rows + 1024)
+        K[at] *= (a[at, None] == a[None, :]).double() + (b[at, None] == b[None, :]).double()
+        K[at] *= 4 / (2 * p)
+        K[at] += H[at] @ H.T
+    return K / WIDTH**2
+
+
+def product_rate(K: Tensor, columns: int) -> float:
+    """Operations per second of K times `columns` columns, by the library the solver uses."""
+    V = torch.randn(len(K), columns, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return 2 * len(K) ** 2 * columns / timed(lambda: multiply(K, V), 3).wall
+
+
+def spectrum(p: int, repetitions: int) -> None:
+    """All modes, certificate included, against LAPACK's 4/3 n^3 + 4/3 n^3 + 2 n^3 + 2 n^3 operations."""
+    K = kernel_at_initialisation(p)
+    n = len(K)
+    timing = timed(lambda: dense_eigenpairs(DenseOperator(K), n, 1e-6), repetitions)
+    pairs = dense_eigenpairs(DenseOperator(K), n, 1e-6)
+    floor = (4 / 3 + 4 / 3 + 2 + 2) * n**3 / product_rate(K, n)
+    print(f"full spectrum of {n} modes: {timing.wall:.3f} s wall, {timing.cpu:.3f} s CPU, floor {floor:.3f} s")
+    print(f"  {pairs.explain()}")
+
+
+def leading(p: int, modes: int, blocks: list[int], repetitions: int) -> None:
+    """The leading modes of a large kernel for several block sizes, with the floor of each."""
+    K = kernel_at_initialisation(p)
+    n, held = len(K), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    op = ProductOperator(lambda V: multiply(K, V), (n, n), name="kernel")
+    for block in blocks or [block_size(modes)]:
+        timing = timed(lambda block=block: block_lanczos(op, modes, 1e-6, block=block), repetitions)
+        pairs = block_lanczos(op, modes, 1e-6, block=block)
+        basis, rate = pairs.products - modes, product_rate(K, block)
+        operations = {
+            "products": 2 * n**2 * basis,
+            "certificate": 2 * n**2 * modes,
+            "orthogonality": 4 * n * basis**2,  # two passes of 4 n m b
+            "projected problems": 9 * basis**3 / (1 - 1.1**-3),  # at every tenth more columns
+            "vectors": 2 * n * basis * modes,
+        }
+        shares = ", ".join(f"{name} {count / rate:.1f}" for name, count in operations.items())
+        print(f"block {block}: {timing.wall:.1f} s wall, {timing.cpu:.1f} s CPU, {pairs.products} products")
+        print(f"  floor {sum(operations.values()) / rate:.1f} s at {rate / 1e9:.0f} GFLOP/s: {shares}")
+        print(f"  {pairs.explain()}")
+    chebyshev = 2 * n**2 * 1.1 * modes * 8 * 3
+    print(f"Chebyshev-filtered iteration, 3 filters of degree 8 on {1.1 * modes:.0f} columns: {chebyshev / rate:.0f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory {peak:.2f} GiB, {peak - held:.2f} GiB more than building the kernel took")
+
+
+def checkpoints(p: int, every: int, epochs: int) -> Iterator[tuple[int, Tensor]]:
+    """(epoch, kernel) of the paper's MLP along its training."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = one_hot_inputs(p)
+    split = train_test_split(p * p, 0.7, generator)
+    model = QuadraticMLP(p, WIDTH, generator)
+    config = TrainingConfig(epochs=epochs, measure_every=every, learning_rate=0.05, weight_decay=0.01)
+    for point in train(model, inputs, labels(p), split.train, split.test, mean_squared_error, config, generator):
+        yield point.epoch, tl.entk(model, inputs).total.dense().double()
+
+
+def warm(p: int, modes: int, tol: float, every: int, epochs: int) -> None:
+    """Products of a cold and of a warm solve at each checkpoint; the certificate counts on both sides."""
+    before, ratios = None, []
+    for epoch, K in checkpoints(p, every, epochs):
+        op = DenseOperator(K)
+        cold = block_lanczos(op, modes, tol)
+        if before is not None:
+            after = block_lanczos(op, modes, tol, start=before)
+            ratios.append(cold.products / after.products)
+            print(f"epoch {epoch}: cold {cold.products}, warm {after.products}, {ratios[-1]:.1f} times fewer")
+        before = cold.vectors
+    print(f"median over {len(ratios)} checkpoints: {statistics.median(ratios):.1f} times fewer products")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=["spectrum", "leading", "warm"])
+    parser.add_argument("--p", type=int, default=None, help="modulus; 29, or 113 for the large kernel")
+    parser.add_argument("--modes", type=int, default=None, help="leading modes; 500, or 25 for warm starts")
+    parser.add_argument("--blocks", type=int, nargs="*", default=[], help="block sizes; by default the solver's own")
+    parser.add_argument("--repetitions", type=int, default=3, help="runs behind each median")
+    parser.add_argument("--tol", type=float, default=1e-6, help="relative residual of the warm starts")
+    parser.add_argument("--every", type=int, default=10, help="epochs between checkpoints")
+    parser.add_argument("--epochs", type=int, default=200, help="epochs of training")
+    options = parser.parse_args()
+    if options.case == "spectrum":
+        spectrum(options.p or 29, options.repetitions)
+    elif options.case == "leading":
+        leading(options.p or 113, options.modes or 500, options.blocks, options.repetitions)
+    else:
+        warm(options.p or 29, options.modes or 25, options.tol, options.every, options.epochs)
+
+
+if __name__ == "__main__":
+    main()
