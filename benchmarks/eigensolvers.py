@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,24 +29,26 @@ from tangentlens.operators import DenseOperator, ProductOperator
 from tangentlens.training import TrainingConfig, mean_squared_error, train
 
 WIDTH = 512
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Medians over the runs."""
+class Timing(Generic[Result]):
+    """Medians over the runs, and what the last run gave."""
 
     wall: float
     cpu: float
+    result: Result
 
 
-def timed(run: Callable[[], object], repetitions: int) -> Timing:
+def timed(run: Callable[[], Result], repetitions: int) -> Timing[Result]:
     walls, cpus = [], []
-    for _ in range(repetitions):
+    for _ in range(max(1, repetitions)):
         wall, cpu = time.perf_counter(), time.process_time()
-        run()
+        result = run()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    return Timing(statistics.median(walls), statistics.median(cpus))
+    return Timing(statistics.median(walls), statistics.median(cpus), result)
 
 
 def kernel_at_initialisation(p: int) -> Tensor:
@@ -76,10 +79,9 @@ def spectrum(p: int, repetitions: int) -> None:
     K = kernel_at_initialisation(p)
     n = len(K)
     timing = timed(lambda: dense_eigenpairs(DenseOperator(K), n, 1e-6), repetitions)
-    pairs = dense_eigenpairs(DenseOperator(K), n, 1e-6)
     floor = (4 / 3 + 4 / 3 + 2 + 2) * n**3 / product_rate(K, n)
     print(f"full spectrum of {n} modes: {timing.wall:.3f} s wall, {timing.cpu:.3f} s CPU, floor {floor:.3f} s")
-    print(f"  {pairs.explain()}")
+    print(f"  {timing.result.explain()}")
 
 
 def leading(p: int, modes: int, blocks: list[int], repetitions: int) -> None:
@@ -89,7 +91,7 @@ def leading(p: int, modes: int, blocks: list[int], repetitions: int) -> None:
     op = ProductOperator(lambda V: multiply(K, V), (n, n), name="kernel")
     for block in blocks or [block_size(modes)]:
         timing = timed(lambda block=block: block_lanczos(op, modes, 1e-6, block=block), repetitions)
-        pairs = block_lanczos(op, modes, 1e-6, block=block)
+        pairs = timing.result
         basis, rate = pairs.products - modes, product_rate(K, block)
         operations = {
             "products": 2 * n**2 * basis,
@@ -99,7 +101,7 @@ def leading(p: int, modes: int, blocks: list[int], repetitions: int) -> None:
             "vectors": 2 * n * basis * modes,
         }
         shares = ", ".join(f"{name} {count / rate:.1f}" for name, count in operations.items())
-        print(f"block {block}: {timing.wall:.1f} s wall, {timing.cpu:.1f} s CPU, {pairs.products} products")
+        print(f"block {block}: {timing.wall:.1f} s wall, {timing.cpu:.1f} s CPU, {pairs.products} products", flush=True)
         print(f"  floor {sum(operations.values()) / rate:.1f} s at {rate / 1e9:.0f} GFLOP/s: {shares}")
         print(f"  {pairs.explain()}")
     chebyshev = 2 * n**2 * 1.1 * modes * 8 * 3
