@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tangentlens.config import config_text
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.intervals import mean_interval
+from tangentlens.evidence.intervals import mean_interval, share_interval
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure
 from tangentlens.report import build_report
@@ -64,7 +64,7 @@ def run(
 
 
 def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:
-    """Mean and 95 % interval of every figure, by Student's t over the seeds that have it."""
+    """Mean and 95 % interval of every figure over the seeds that have it: Student's t, or Wilson's for a share."""
     keys = dict.fromkeys(key for record in records for key in record.figures)
     return {key: _summary(key, records) for key in keys}
 
@@ -73,7 +73,8 @@ def _summary(key: str, records: Sequence[SeedRecord]) -> Figure:
     """A seed without the figure counts as NaN, which the mean leaves out."""
     values = [math.nan if (value := record.figures.get(key)) is None else value for record in records]
     unit = next((record.units[key] for record in records if key in record.units), "")
-    return mean_interval(values, seeds=[record.seed for record in records], unit=unit)
+    interval = share_interval if unit == "share" else mean_interval
+    return interval(values, seeds=[record.seed for record in records], unit=unit)
 
 
 def _measure_once(setting: Setting, config: BaseModel, seed: int, draft: Draft, progress: Progress) -> None:

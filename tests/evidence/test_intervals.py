@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.intervals import bootstrap_interval, mean_interval
+from tangentlens.evidence.intervals import bootstrap_interval, mean_interval, share_interval
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
@@ -73,3 +73,21 @@ def test_bad_arguments_are_refused() -> None:
         mean_interval([1.0, 2.0], seeds=[0])
     with pytest.raises(InvalidInputError, match="level"):
         mean_interval([1.0, 2.0], level=95.0)
+
+
+def test_a_share_has_an_interval_between_nought_and_one_that_covers():
+    figure = share_interval([1.0] * 9 + [0.0], seeds=range(10), unit="share")
+    assert figure.value == pytest.approx(0.9)
+    # Wilson (1927): (k + z^2/2 +- z sqrt(k (n - k) / n + z^2 / 4)) / (n + z^2)
+    z = 1.959963984540054
+    half = z * (9 * 1 / 10 + z**2 / 4) ** 0.5
+    assert figure.interval == pytest.approx(((9 + z**2 / 2 - half) / (10 + z**2), (9 + z**2 / 2 + half) / (10 + z**2)))
+    certain = share_interval([1.0] * 10)
+    assert certain.interval is not None
+    assert certain.interval[0] < 1 <= certain.interval[1] + 1e-12
+
+
+def test_a_share_is_of_zeros_and_ones():
+    with pytest.raises(InvalidInputError, match="zeros and ones"):
+        share_interval([0.5, 1.0])
+    assert share_interval([float("nan")]).value is None

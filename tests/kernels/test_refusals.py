@@ -269,14 +269,6 @@ def test_uses_of_a_parameter_that_nothing_can_see_are_noticed():
     assert relative_error(ntk["linear"].dense(), expected) < 1e-5
 
 
-def test_auto_says_what_it_picked_and_why(caplog):
-    caplog.set_level("INFO", logger="tangentlens")
-    assert tl.entk(mlp(), X).method == "factored"
-    assert "factored kernels" in caplog.text
-    assert tl.entk(mlp(), X, memory_budget=100).method == "matrix_free"
-    assert "matrix-free products" in caplog.text
-
-
 def test_arguments_of_the_wrong_type_without_a_runtime_type_checker():
     script = """
 import torch, tangentlens as tl

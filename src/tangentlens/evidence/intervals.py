@@ -34,6 +34,33 @@ def mean_interval(values: Sequence[float], *, seeds: Sequence[int] = (), unit: s
     return Figure(float(np.mean(kept)) if n else None, interval, n, kept_seeds, unit)
 
 
+def share_interval(
+    values: Sequence[float], *, seeds: Sequence[int] = (), unit: str = "", level: float = 0.95
+) -> Figure:
+    """Share of ones among zeros and ones, with Wilson's score interval (1927), which stays between 0 and 1.
+
+    Values that are NaN are left out as in `mean_interval`; none gives the value None.
+
+    Args:
+        values: 0 or 1 for each seed.
+        seeds: the seeds in the same order; may be left out.
+        unit: unit of the values.
+        level: coverage of the interval.
+
+    Raises:
+        InvalidInputError: a value is neither 0 nor 1, seeds and values differ in length, or the level is not between
+            0 and 1.
+    """
+    kept, kept_seeds = _finite(values, seeds, level)
+    if not np.isin(kept, (0.0, 1.0)).all():
+        raise InvalidInputError(f"a share counts zeros and ones, not {kept.tolist()}", where="values")
+    n = len(kept)
+    if n < 2:
+        return Figure(float(kept[0]) if n else None, None, n, kept_seeds, unit)
+    found = stats.binomtest(int(kept.sum()), n).proportion_ci(confidence_level=level, method="wilson")
+    return Figure(float(np.mean(kept)), (float(found.low), float(found.high)), n, kept_seeds, unit)
+
+
 def bootstrap_interval(
     values: Sequence[float],
     *,

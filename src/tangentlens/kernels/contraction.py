@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.kernels.factors import Part, materialise
+from tangentlens.kernels.factors import Extents, Part, materialise
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,25 @@ def contract(
 def chooses_tokens(first: Sequence[Part], second: Sequence[Part], sizes: Sizes) -> bool:
     """Whether the token route is open to these parts and takes fewer operations."""
     comparable = all(_same(p, q) or _swapped(p, q) for p in first for q in second)
-    return comparable and token_operations(first, second, sizes) <= gradient_operations(first, sizes)
+    extents = [p.extents for p in first]
+    return comparable and token_operations(extents, sizes) <= gradient_operations(extents, sizes)
 
 
-def token_operations(first: Sequence[Part], second: Sequence[Part], sizes: Sizes) -> float:
-    """Multiplications and additions of the token route."""
-    total = 0.0
-    for p in first:
-        for q in second:
-            _, _, T, H, B = p.right.shape
-            S = q.right.shape[2]
-            pairs = float(sizes.left_examples * T) * (sizes.right_examples * S) * H
-            kept = sizes.directions**2 if sizes.keep else sizes.directions
-            A = 1 if p.one_hot is not None else p.left.shape[-1]
-            total += 2 * pairs * (A + kept * B + 1)
-    return total
+def token_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
+    """Multiplications and additions of the token route, for the uses of one frame."""
+    kept = sizes.directions**2 if sizes.keep else sizes.directions
+    pairs = float(sizes.left_examples) * sizes.right_examples
+    return sum(
+        2 * pairs * p.positions * q.positions * p.shared * (p.left + kept * p.right + 1) for p in uses for q in uses
+    )
 
 
-def gradient_operations(parts: Sequence[Part], sizes: Sizes) -> float:
-    """Multiplications and additions of the route that forms every gradient."""
-    size = prod(parts[0].value_sizes)
+def gradient_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
+    """Multiplications and additions of the route that forms every gradient, for the uses of one frame."""
     rows = sizes.rows_per_example
-    grams = 2.0 * sizes.left_examples * rows * sizes.right_examples * rows * size
+    grams = 2.0 * sizes.left_examples * rows * sizes.right_examples * rows * uses[0].value
     grams *= 1 if sizes.keep else sizes.directions
-    forming = sum(2.0 * p.right.shape[2] * size * sizes.directions * sizes.left_examples for p in parts)
+    forming = sum(2.0 * p.positions * p.value * sizes.directions * sizes.left_examples for p in uses)
     return grams + forming
 
 

@@ -10,10 +10,11 @@ import torch
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.groups import Group, Groups, resolve_groups
-from tangentlens.kernels.budget import default_budget, multiplication_rate
-from tangentlens.kernels.factored import Problem, dense_kernels, oracle_kernel, predicted_bytes
+from tangentlens.kernels.budget import default_budget
+from tangentlens.kernels.factored import Problem, dense_kernels, oracle_kernel
 from tangentlens.kernels.matrix_free import JacobianOperator
 from tangentlens.kernels.plan import Plan, Strategy, make_plan
+from tangentlens.kernels.prediction import predict
 from tangentlens.models.functional import (
     FunctionalModel,
     Inputs,
@@ -184,27 +185,19 @@ def _matrix_free(
 
 
 def _pick(problem: Problem, groups: tuple[Group, ...]) -> str:
-    """Dense kernels where they fit, products where they do not or would take longer than a hundred products."""
-    needed = predicted_bytes(problem, groups)
-    rate = multiplication_rate(problem.device)
-    size = problem.shape[0] * problem.shape[1]
-    forming = 2.0 * size * sum(sum(s) for s in problem.plan.use_sizes) / rate
-    if needed <= problem.budget:
-        _log.info(
-            "factored kernels: %.2f GB of the budget of %.2f GB, about %.2g s to form",
-            needed / 1e9,
-            problem.budget / 1e9,
-            forming,
-        )
-        return "factored"
+    """Dense kernels where they fit and take no longer than a solve by products would, products else."""
+    told = predict(problem, groups)
+    fits = told.formed_bytes <= problem.budget
+    picked = "factored" if fits and told.formed_seconds <= told.product_seconds else "matrix_free"
     _log.info(
-        "matrix-free products: dense kernels would take %.2f GB, the budget is %.2f GB (raise memory_budget to form "
-        "them in about %.2g s)",
-        needed / 1e9,
+        "%s: dense kernels would take %.2g GB (of a budget of %.2g) and %.2g s, a matrix-free solve about %.2g s",
+        picked.replace("_", "-"),
+        told.formed_bytes / 1e9,
         problem.budget / 1e9,
-        forming,
+        told.formed_seconds,
+        told.product_seconds,
     )
-    return "matrix_free"
+    return picked
 
 
 def _warn_unused(plan: Plan, groups: tuple[Group, ...]) -> None:

@@ -192,13 +192,13 @@ def _passes(problem: Problem, plans: Sequence[ParameterPlan]) -> list[tuple[list
     directions = problem.directions
     width = directions.shape[1]
     if not problem.keep and plans:
-        largest = max(_factor_bytes(problem, plan, 1) for plan in plans)
+        largest = max(factor_bytes(problem, plan, 1) for plan in plans)
         width = max(1, min(width, room // max(1, largest)))
     passes: list[tuple[list[ParameterPlan], Tensor]] = []
     members: list[ParameterPlan] = []
     held = 0
     for plan in plans:
-        size = _factor_bytes(problem, plan, width)
+        size = factor_bytes(problem, plan, width)
         if members and held + size > room:
             passes.append((members, directions))
             members, held = [], 0
@@ -209,7 +209,8 @@ def _passes(problem: Problem, plans: Sequence[ParameterPlan]) -> list[tuple[list
     return [(group, block) for group, _ in passes for block in directions.split(width, dim=1)]
 
 
-def _factor_bytes(problem: Problem, plan: ParameterPlan, directions: int) -> int:
+def factor_bytes(problem: Problem, plan: ParameterPlan, directions: int) -> int:
+    """Memory of the factors of one parameter for a number of directions."""
     item = next(iter(problem.model.trainable.values())).element_size()
     sizes = [problem.plan.use_sizes[i] for frame in plan.frames for i in frame.uses]
     return problem.examples * item * sum(directions * result + operand for result, operand in sizes)
@@ -219,13 +220,3 @@ def _chunk(problem: Problem, directions: int = 8) -> int:
     """Examples in one forward pass: its graph, and the backward passes through it, within a quarter of the budget."""
     per_example = max(1, problem.plan.bytes_per_example) * (2 + directions)
     return max(1, min(problem.examples, problem.budget // 4 // per_example))
-
-
-def predicted_bytes(problem: Problem, groups: Sequence[Group]) -> int:
-    """Memory that dense_kernels will take: the kernels, and the factors of its largest pass."""
-    kernels = len(groups) * problem.shape[0] * problem.shape[1] * _ACCUMULATE.itemsize
-    names = {name for group in groups for name in group.parameters}
-    plans = [plan for plan in problem.plan.parameters.values() if plan.name in names and plan.strategy in _FACTORED]
-    width = problem.directions.shape[1] if problem.keep else 1
-    largest = max((_factor_bytes(problem, plan, width) for plan in plans), default=0)
-    return kernels + largest

@@ -46,6 +46,17 @@ class Axes:
 
 
 @dataclass(frozen=True)
+class Extents:
+    """Lengths of the axes of a use's factors (left is 1 for one-hot codes), and of V as a whole."""
+
+    positions: int
+    shared: int
+    left: int
+    right: int
+    value: int
+
+
+@dataclass(frozen=True)
 class Part:
     """The factors of one use, for a batch of examples and a set of output directions.
 
@@ -62,6 +73,13 @@ class Part:
     axes: Axes
     one_hot: int | None
     value_sizes: tuple[int, ...]
+
+    @property
+    def extents(self) -> Extents:
+        """What the cost of working with these factors depends on."""
+        _, _, positions, shared, right = self.right.shape
+        left = 1 if self.one_hot is not None else self.left.shape[-1]
+        return Extents(positions, shared, left, right, prod(self.value_sizes))
 
     def rows(self, rows: slice) -> "Part":
         """The same factors for some of the examples."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, TangentlensError, UnsupportedModelError
 from tangentlens.kernels.differentiation import vectorised_grad
-from tangentlens.kernels.factors import Layout, canonical_order, materialise_sum, part
+from tangentlens.kernels.factors import Extents, Layout, canonical_order, materialise_sum, part
 from tangentlens.kernels.interception import calling_line
 from tangentlens.kernels.recording import RecordedUse, Recording, record_calls, record_uses
 from tangentlens.models.checks import check_deterministic, check_finite, check_independent, check_modes
@@ -71,6 +71,7 @@ class Plan:
         calls: (function name, carries a batch axis) of every call, to recognise a forward pass that goes another way.
         outputs: C.
         use_sizes: for each recorded use, entries of its result and of its operand for one example.
+        extents: for each recorded use, the lengths of its factors' axes; None where the batch was not found.
         bytes_per_example: memory of all results of one example's forward pass, an upper bound for its graph.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     calls: tuple[tuple[str, bool], ...]
     outputs: int
     use_sizes: tuple[tuple[int, int], ...]
+    extents: tuple[Extents | None, ...]
     bytes_per_example: int
 
     def record(self, model: FunctionalModel, inputs: Inputs) -> Recording:
@@ -142,6 +144,10 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
         tuple(
             (math.prod(use.shape) // _MORE, 0 if use.use.operand is None else use.use.operand.numel() // _MORE)
             for use in pilot.uses
+        ),
+        tuple(
+            None if layout is None else part(use.use, gradient[None], layout, _MORE).extents
+            for use, gradient, layout in zip(pilot.uses, gradients, layouts, strict=True)
         ),
         sum(math.prod(shape) for _, shapes in first.calls for shape in shapes) * pilot.output.element_size() // _FEW,
     )
