@@ -2,8 +2,10 @@
 
 import logging
 import math
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -12,11 +14,12 @@ from tangentlens.config import config_text
 from tangentlens.errors import InvalidInputError
 from tangentlens.evidence.intervals import mean_interval, share_interval
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Figure
+from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
 from tangentlens.settings import SETTINGS, Setting
 from tangentlens.store import Draft, SeedRecord, begin, complete
 from tangentlens.store.arrays import read_seed, seed_path, write_measurement
+from tangentlens.store.atomic import storing
 from tangentlens.store.environment import write_environment
 from tangentlens.store.results import write_results
 
@@ -52,14 +55,16 @@ def run(
     """
     setting, seeds = _setting(config, settings), _seeds(config)
     draft = begin(folder, config_text(config), overwrite=overwrite, resume=resume)
+    measure = _prepared(setting, config, seeds, draft, progress)
     progress("seeds", 0, len(seeds))
     for done, seed in enumerate(seeds, start=1):
-        _measure_once(setting, config, seed, draft, progress)
+        _measure_once(measure, config, seed, draft, progress)
         progress("seeds", done, len(seeds))
     records = [read_seed(seed_path(draft.partial, seed)) for seed in seeds]
     write_results(draft.partial / "results.json", summarise(records))
     write_environment(draft.partial, {**draft.environment, "seconds": sum(record.seconds for record in records)})
     build_report(draft.partial)
+    shutil.rmtree(_shared(draft), ignore_errors=True)
     return complete(draft)
 
 
@@ -77,14 +82,32 @@ def _summary(key: str, records: Sequence[SeedRecord]) -> Figure:
     return interval(values, seeds=[record.seed for record in records], unit=unit)
 
 
-def _measure_once(setting: Setting, config: BaseModel, seed: int, draft: Draft, progress: Progress) -> None:
+def _prepared(
+    setting: Setting, config: BaseModel, seeds: tuple[int, ...], draft: Draft, progress: Progress
+) -> Callable[..., Measurement]:
+    """The setting's measure, what all seeds share made and bound to it; nothing is made when no seed is left."""
+    if setting.prepare is None or all(seed_path(draft.partial, seed).exists() for seed in seeds):
+        return setting.measure
+    with storing(_shared(draft)):
+        _shared(draft).mkdir(exist_ok=True)
+    return partial(setting.measure, prepared=setting.prepare(config, _shared(draft), progress))
+
+
+def _shared(draft: Draft) -> Path:
+    """Where what the seeds share lies until the run is complete."""
+    return draft.partial / "shared"
+
+
+def _measure_once(
+    measure: Callable[..., Measurement], config: BaseModel, seed: int, draft: Draft, progress: Progress
+) -> None:
     """Measure and store a seed, unless the draft holds it already."""
     path = seed_path(draft.partial, seed)
     if path.exists():
         _log.info("seed %d is kept from the interrupted run", read_seed(path).seed)
         return
     start = time.perf_counter()
-    measurement = setting.measure(config, seed, progress)
+    measurement = measure(config, seed, progress)
     write_measurement(draft.partial, measurement, time.perf_counter() - start)
 
 

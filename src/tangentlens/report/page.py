@@ -18,6 +18,7 @@ from tangentlens.store.atomic import write_text
 _TITLES: Mapping[str, str] = {
     "mlp": "One hidden layer on modular addition",
     "superposition": "Toy models of superposition",
+    "transformer": "A one-layer Transformer on modular addition",
 }
 
 

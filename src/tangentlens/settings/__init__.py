@@ -1,23 +1,34 @@
 """The settings of the paper: a config and a measurement each."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from tangentlens.records import Measurement
-from tangentlens.settings import mlp, superposition
+from tangentlens.settings import mlp, superposition, transformer
+from tangentlens.settings.transformer_config import Config as TransformerConfig
 
 
 class Setting(NamedTuple):
-    """One setting: its config class, and measure(config, seed, progress) -> Measurement."""
+    """One setting.
+
+    Attributes:
+        config: its config class.
+        measure: (config, seed, progress) -> Measurement.
+        prepare: (config, folder, progress) -> anything, for what all seeds share: done once, before any seed is
+            measured, and handed to measure as `prepared`. The folder is the run's own, kept until the run is complete;
+            called again with it after an interruption, prepare goes on from what it finds there.
+    """
 
     config: type[BaseModel]
     measure: Callable[..., Measurement]
+    prepare: Callable[..., Any] | None = None
 
 
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure),
     "superposition": Setting(superposition.Config, superposition.measure),
+    "transformer": Setting(TransformerConfig, transformer.measure, transformer.prepare),
 }

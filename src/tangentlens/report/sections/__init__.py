@@ -16,6 +16,7 @@ from tangentlens.report.sections import (
     spectrum,
     superposition,
     training,
+    transformer,
 )
 
 SECTIONS: tuple[Section, ...] = (
@@ -23,6 +24,7 @@ SECTIONS: tuple[Section, ...] = (
     overview.SECTION,
     training.SECTION,
     superposition.SECTION,
+    transformer.SECTION,
     spectrum.SECTION,
     overlap.SECTION,
     singular_values.SECTION,
