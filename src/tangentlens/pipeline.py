@@ -90,7 +90,8 @@ def _prepared(
         return setting.measure
     with storing(_shared(draft)):
         _shared(draft).mkdir(exist_ok=True)
-    return partial(setting.measure, prepared=setting.prepare(config, _shared(draft), progress))
+        shared = setting.prepare(config, _shared(draft), progress)
+    return partial(setting.measure, prepared=shared)
 
 
 def _shared(draft: Draft) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tangentlens.data.modular_addition import labels, token_inputs, train_test_split
@@ -21,7 +21,6 @@ from tangentlens.networks.one_layer_transformer import OneLayerTransformer
 from tangentlens.networks.stacked_training import StackedTraining
 from tangentlens.progress import Progress, silent
 from tangentlens.settings.transformer_config import Config
-from tangentlens.store.atomic import storing, write_bytes
 from tangentlens.training import cross_entropy
 
 
@@ -72,7 +71,7 @@ def train_together(config: Config, folder: Path, progress: Progress = silent) ->
 
     Raises:
         NumericalError: a network diverged.
-        StoreError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     members = [_member(config, seed, folder) for seed in config.seeds if not _run_path(folder, seed).exists()]
     if not members:
@@ -145,9 +144,7 @@ def _measure(stack: StackedTraining, members: list[_Member], inputs: Tensor, tar
                 where=f"seed {member.seed}, epoch {stack.epoch}",
                 remedy="Lower learning_rate.",
             )
-        path = _checkpoint_path(member.folder, stack.epoch)
-        with storing(path):
-            save_file(stack.snapshot(i), path)
+        save_file(stack.snapshot(i), _checkpoint_path(member.folder, stack.epoch))
 
 
 def _finished(member: _Member, config: Config) -> bool:
@@ -159,7 +156,9 @@ def _finished(member: _Member, config: Config) -> bool:
 def _write_curves(member: _Member, seconds: float) -> None:
     curves = torch.tensor(member.rows, dtype=torch.float64)
     stored = {"curves": curves, "seconds": torch.tensor(seconds, dtype=torch.float64)}
-    write_bytes(member.folder / "run.safetensors", save(stored))
+    aside = member.folder / "run.partial"
+    save_file(stored, aside)
+    aside.replace(member.folder / "run.safetensors")
 
 
 def _run_path(folder: Path, seed: int) -> Path:
