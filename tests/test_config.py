@@ -113,3 +113,11 @@ def test_keys_are_dotted_and_the_nearest_is_found_by_its_last_part():
     assert nearest_key("trainin.epochs", keys) == "training.epochs"
     assert nearest_key("optimiser.epoch", keys) == "training.epochs"
     assert nearest_key("qqqqqq", keys) is None
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_a_section_may_leave_out_what_the_setting_has_a_default_for(name):
+    defaults = parse_config(f'setting = "{name}"')
+    assert parse_config(f'setting = "{name}"\n[analysis]\n') == defaults
+    short = parse_config(f'setting = "{name}"\n[training]\nlearning_rate = 0.5\n').model_dump()
+    assert short["training"] == {**defaults.model_dump()["training"], "learning_rate": 0.5}

@@ -17,6 +17,8 @@ from tangentlens.settings import SETTINGS, Setting
 def read_config(path: Path, settings: Mapping[str, Setting] = SETTINGS) -> BaseModel:
     """The validated config of a TOML file; its key `setting` says which setting it belongs to.
 
+    What the file leaves out, whole sections or single keys of them, has the setting's default.
+
     Args:
         path: the file.
         settings: the settings that may be named.
@@ -47,7 +49,7 @@ def parse_config(text: str, *, where: str = "config", settings: Mapping[str, Set
     kind = _config_class(tree, where, settings)
     try:
         # Through JSON, because strict validation then takes a TOML array for a tuple and still refuses "5" for 5.
-        return kind.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return kind.model_validate_json(json.dumps(_completed(tree, kind), default=str), strict=True)
     except ValidationError as error:
         raise _explain(error, kind, where) from error
 
@@ -98,6 +100,16 @@ def _config_class(tree: Mapping[str, Any], where: str, settings: Mapping[str, Se
         where=f"{where}: setting",
         remedy=f'Did you mean setting = "{near[0]}"?' if near else f"Give setting = one of {known}.",
     )
+
+
+def _completed(tree: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """The tree with what a section leaves out filled in from that setting's own default of the section."""
+    completed = dict(tree)
+    for name, field in kind.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel) and isinstance(tree.get(name), dict):
+            completed[name] = {**default.model_dump(mode="json", exclude_none=True), **tree[name]}
+    return completed
 
 
 def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> InvalidInputError:

@@ -29,8 +29,11 @@ class Eigenpairs:
 
     @property
     def value_errors(self) -> Float[Tensor, " k"]:
-        """(k,) bound on |lambda - nearest true eigenvalue|: the residual norm (Parlett 1998, theorem 4.5.1)."""
-        return self.residuals * self.values.abs()
+        """(k,) bound on |lambda - nearest true eigenvalue|: the residual norm (Parlett 1998, theorem 4.5.1).
+
+        Infinite where lambda is exactly zero and its residual is not: a relative residual says nothing there.
+        """
+        return torch.where(self.residuals.isinf(), self.residuals, self.residuals * self.values.abs())
 
     def explain(self) -> str:
         """One sentence on convergence, with the remedy where a pair falls short."""
