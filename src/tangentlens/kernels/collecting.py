@@ -1,7 +1,6 @@
 """Run a model over all examples and bring home the factors of every use."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,53 +14,47 @@ from tangentlens.kernels.recording import Recording
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 
 
-@dataclass(frozen=True)
-class Request:
-    """Uses whose factors are wanted, for some output directions.
-
-    Attributes:
-        uses: indices into the plan's sequence of uses.
-        directions: (C, R).
-    """
-
-    uses: tuple[int, ...]
-    directions: Float[Tensor, "C R"]
-
-
 def collect(
-    model: FunctionalModel, plan: Plan, inputs: Inputs, requests: Iterable[Request], *, chunk: int
-) -> list[dict[int, Part]]:
-    """Factors of the requested uses for every example, from one forward pass over the batch.
+    model: FunctionalModel,
+    plan: Plan,
+    inputs: Inputs,
+    uses: Sequence[int],
+    directions: Float[Tensor, "C R"],
+    *,
+    chunk: int,
+) -> dict[int, Part]:
+    """Factors of some uses for every example, from one forward pass over the batch.
 
     Args:
+        uses: indices into the plan's sequence of uses.
+        directions: output directions of the right factors.
         chunk: examples in one forward pass.
 
     Returns:
-        for each request, index of the use -> its factors.
+        index of the use -> its factors.
     """
-    requests = list(requests)
-    pieces: list[list[dict[int, Part]]] = [[] for _ in requests]
     total = batch_size(inputs)
+    pieces = []
     for start in range(0, total, chunk):
         batch = take(inputs, slice(start, min(start + chunk, total)))
-        recording = plan.record(model, batch)
-        for found, request in zip(pieces, requests, strict=True):
-            found.append(_parts(recording, plan, request, batch_size(batch)))
-    return [_joined(found) for found in pieces]
+        pieces.append(_parts(plan.record(model, batch), plan, uses, directions, batch_size(batch)))
+    return _joined(pieces)
 
 
-def _parts(recording: Recording, plan: Plan, request: Request, examples: int) -> dict[int, Part]:
-    uses = {index: recording.uses[index] for index in request.uses}
-    edges = list(dict.fromkeys(use.edge for use in uses.values()))
-    gradients = dict(zip(edges, backward(recording.output, edges, request.directions), strict=True))
+def _parts(
+    recording: Recording, plan: Plan, uses: Sequence[int], directions: Float[Tensor, "C R"], examples: int
+) -> dict[int, Part]:
+    recorded = {index: recording.uses[index] for index in uses}
+    edges = list(dict.fromkeys(use.edge for use in recorded.values()))
+    gradients = dict(zip(edges, backward(recording.output, edges, directions), strict=True))
     parts = {}
-    for index, recorded in uses.items():
+    for index, use in recorded.items():
         layout = plan.layouts[index]
-        gradient = gradients[recorded.edge]
+        gradient = gradients[use.edge]
         if gradient is None:
-            gradient = recording.output.new_zeros(request.directions.shape[1], *recorded.shape)
+            gradient = recording.output.new_zeros(directions.shape[1], *use.shape)
         if layout is not None:
-            parts[index] = part(recorded.use, gradient, layout, examples)
+            parts[index] = part(use.use, gradient, layout, examples)
     return parts
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.groups import Group
-from tangentlens.kernels.collecting import Request, collect
+from tangentlens.kernels.collecting import collect
 from tangentlens.kernels.contraction import Sizes, contract, gram_of_rows
 from tangentlens.kernels.factors import Part, materialise
 from tangentlens.kernels.jacobian import jacobian, rows_of
@@ -102,7 +102,7 @@ def _parameter_kernels(
     for members, directions in passes:
         uses = tuple(sorted({i for plan in members for frame in plan.frames for i in frame.uses}))
         chunk = _chunk(problem, directions.shape[1])
-        (factors,) = collect(problem.model, problem.plan, problem.inputs, [Request(uses, directions)], chunk=chunk)
+        factors = collect(problem.model, problem.plan, problem.inputs, uses, directions, chunk=chunk)
         for plan in members:
             kernel = _sum_over_frames if plan.strategy is Strategy.FACTORED else _pulled_back
             yield plan.name, kernel(problem, plan, factors, directions.shape[1])

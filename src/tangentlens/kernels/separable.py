@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tangentlens.kernels.collecting import Request, collect
+from tangentlens.kernels.collecting import collect
 from tangentlens.kernels.factors import Part
 from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
@@ -51,7 +51,7 @@ def separate(
         return {}
     uses = tuple(sorted({i for frames in candidates.values() for frame in frames for i in frame.uses}))
     pilot_rows = torch.linspace(0, batch_size(inputs) - 1, _PILOT).round().long()
-    (pilot,) = collect(model, plan, take(inputs, pilot_rows), [Request(uses, directions)], chunk=_PILOT)
+    pilot = collect(model, plan, take(inputs, pilot_rows), uses, directions, chunk=_PILOT)
     uses = tuple(i for i in uses if _rank_one(pilot[i].right))
     if not uses:
         return {}
@@ -59,11 +59,11 @@ def separate(
     mixing = torch.randn(directions.shape[1], _PROBES, generator=generator, dtype=directions.dtype).to(
         directions.device
     )
-    (probed,) = collect(model, plan, inputs, [Request(uses, directions @ mixing)], chunk=chunk)
+    probed = collect(model, plan, inputs, uses, directions @ mixing, chunk=chunk)
     reached = {i: _strongest(pilot[i].right) for i in uses}
     extra = _unreached_examples({i: probed[i] for i in uses}, reached)
     if len(extra):
-        (more,) = collect(model, plan, take(inputs, extra), [Request(uses, directions)], chunk=len(extra))
+        more = collect(model, plan, take(inputs, extra), uses, directions, chunk=len(extra))
         reached = {i: _strongest(torch.cat([pilot[i].right, more[i].right], dim=1)) for i in uses}
     effective = {i: _effective(probed[i], reached[i], mixing) for i in uses}
     fitted = {i: part for i, part in effective.items() if part is not None}

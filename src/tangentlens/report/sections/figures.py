@@ -13,7 +13,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     return (
         Table(("Figure", "Mean", "95 % interval", "n", "Unit"), rows, "All figures of the run", numeric=(1, 2, 3)),
         Note(
-            "The interval is mean ± t s / √n with Student's t, over the seeds that have the figure (n). "
+            "The interval is mean ± t s / √n with Student's t, for a share Wilson's, over the seeds that have the "
+            "figure (n). "
             "results.json holds the same numbers unrounded, with their seeds."
         ),
     )
