@@ -17,7 +17,7 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.experiments import Expectation
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
-from tangentlens.report.numbers import mean_and_half_width, notes_by_seeds
+from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.run_folder import is_run
 
@@ -185,12 +185,12 @@ def _summarise(terminal: Terminal, folder: Path) -> None:
 def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("figure", no_wrap=True)
-    table.add_column("value" if len(run.seeds) == 1 else "mean ± 95 %", justify="right", no_wrap=True)
+    table.add_column("value" if len(run.seeds) == 1 else "mean (95 % interval)", justify="right", no_wrap=True)
     table.add_column("expected", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in expected:
         figure = run.figures.get(row.key)
-        value = mean_and_half_width(figure) if figure and figure.value is not None else ""
+        value = mean_and_interval(figure) if figure and figure.value is not None else ""
         table.add_row(row.key, value, row.bound, row.verdict(figure))
     return table
 

@@ -9,7 +9,7 @@ from tangentlens.report.numbers import (
     duration,
     interval,
     listing,
-    mean_and_half_width,
+    mean_and_interval,
     notes_by_seeds,
     number,
     plain,
@@ -62,8 +62,9 @@ def test_intervals_and_counts():
     assert (several(1, "seed"), several(3, "seed")) == ("one seed", "3 seeds")
     assert (listing(["a"]), listing(["a", "b", "c"])) == ("a", "a, b and c")
     assert duration(59.99) == "60.0 s"
-    assert mean_and_half_width(figure) == "94.5 % ± 0.6"
-    assert mean_and_half_width(Figure(0.5)) == "0.500"
+    assert mean_and_interval(figure) == "94.5 % (93.9 to 95.1)"
+    assert mean_and_interval(Figure(0.5)) == "0.500"
+    assert mean_and_interval(Figure(1.0, (0.566, 1.0), 5, unit="share")) == "1 (0.566 to 1)"
 
 
 def test_equal_notes_are_said_once():

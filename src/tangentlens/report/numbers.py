@@ -65,12 +65,10 @@ def with_spread(figure: Figure | None) -> str:
     return f"{value} ({interval(figure)}, n = {figure.n})" if figure.interval else value
 
 
-def mean_and_half_width(figure: Figure) -> str:
-    """Value and half the width of its symmetric interval: "94.5 % ± 0.6"."""
+def mean_and_interval(figure: Figure) -> str:
+    """Value and interval, which need not be symmetric: "94.5 % (93.9 to 95.1)"."""
     value = number(figure.value, figure.unit)
-    if figure.interval is None or figure.value is None:
-        return value
-    return f"{value} ± {number(figure.interval[1] - figure.value, figure.unit).removesuffix(' %')}"
+    return f"{value} ({interval(figure)})" if figure.interval else value
 
 
 def notes_by_seeds(notes: Sequence[tuple[int, str]]) -> list[tuple[str, str]]:
