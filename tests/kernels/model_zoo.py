@@ -215,6 +215,17 @@ class MaskedMix(nn.Module):
         return self.form(y, torch.tanh(y) + self.table[places])
 
 
+class WithoutRules(nn.Module):
+    """Calls that have no rule: a learned slope, which torch cannot vectorise either, and a transposed convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope, self.upsample, self.readout = nn.PReLU(2), nn.ConvTranspose1d(2, 2, 3), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.readout(self.upsample(self.slope(x)).tanh().mean(1))
+
+
 def _normal(*shape: int) -> Callable[[torch.Generator], Tensor]:
     return lambda generator: torch.randn(*shape, generator=generator)
 
@@ -247,6 +258,7 @@ CASES = [
     Case("product of weights", ProductOfWeights, _normal(9, 7)),
     Case("einsum", EinsumEllipsis, _normal(7, 3, 4)),
     Case("tied raw embedding", TiedRawEmbedding, _tokens(9, 6, 6)),
+    Case("without rules", WithoutRules, _normal(5, 2, 3)),
     Case("masked mix", MaskedMix, _normal(6, 5)),
 ]
 

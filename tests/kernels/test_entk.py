@@ -26,12 +26,8 @@ def test_factored_kernels_equal_the_oracle(case, outputs, oracles):
 
 
 def test_the_dense_method_is_an_oracle_too(case, oracles):
-    """vmap(jacrev), which torch does not have for its fused recurrent calls: there the error says so."""
+    """vmap(jacrev), or one example at a time where torch cannot vectorise the model (its fused recurrent calls)."""
     model, inputs = build(case)
-    if case.name in ("lstm", "gru", "elman"):
-        with pytest.raises(tl.UnsupportedModelError, match=r"layer\.weight_ih_l0"):
-            tl.entk(model, inputs, groups="all", method="dense")
-        return
     for outputs in REDUCTIONS:
         ntk = tl.entk(model, inputs, outputs=outputs, groups="parameter", method="dense")
         for name, jacobian in oracles[case.name].items():
@@ -125,8 +121,6 @@ def test_the_model_is_left_as_it_was_found(case):
     flags = [(p.requires_grad, p.grad, p.data_ptr()) for p in model.parameters()]
     random_state = torch.get_rng_state()
     for method in ("factored", "matrix_free", "dense"):
-        if method == "dense" and case.name in ("lstm", "gru", "elman"):
-            continue  # torch cannot vectorise its fused recurrent calls
         tl.entk(model, inputs, method=method).total @ torch.ones(len(inputs))
     assert not model.training
     assert torch.equal(torch.get_rng_state(), random_state)

@@ -46,8 +46,6 @@ class HiddenScale(torch.autograd.Function):
 
 
 class WithHiddenScale(nn.Module):
-    generate_vmap_rule = True
-
     def __init__(self):
         super().__init__()
         self.linear, self.scale = nn.Linear(4, 4), nn.Parameter(torch.ones(4))
@@ -259,14 +257,21 @@ def test_a_rule_that_is_wrong_is_caught_and_not_used(monkeypatch):
         assert relative_error(ntk[name].dense(), reduced(jacobian, "trace")) < 1e-10
 
 
-def test_uses_of_a_parameter_that_nothing_can_see_are_noticed():
-    model = WithHiddenScale()
-    with pytest.raises(tl.UnsupportedModelError, match="scale"):
-        tl.entk(model, X, groups="parameter")
-    ntk = tl.entk(model, X, groups={"linear": ["linear.*"]})
-    oracle = jacobians(model.double(), X.double())
-    expected = sum(reduced(oracle[name], "trace") for name in ("linear.weight", "linear.bias"))
-    assert relative_error(ntk["linear"].dense(), expected) < 1e-5
+def test_uses_of_a_parameter_that_nothing_can_see_are_noticed_and_still_right():
+    model = WithHiddenScale().double()
+    ntk = tl.entk(model, X.double(), groups="parameter")
+    assert "differentiated" in ntk.strategies["scale"]
+    for name, jacobian in jacobians(model, X.double()).items():
+        assert relative_error(ntk[name].dense(), reduced(jacobian, "trace")) < 1e-10
+
+
+def test_what_torch_differentiates_only_once_has_no_matrix_free_products():
+    model = nn.EmbeddingBag(7, 3).double()
+    tokens = torch.randint(0, 7, (5, 4), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(tl.UnsupportedModelError, match="factored"):
+        tl.entk(model, tokens, method="matrix_free").total @ torch.ones(5)
+    expected = reduced(jacobians(model, tokens)["weight"], "trace")
+    assert relative_error(tl.entk(model, tokens).total.dense(), expected) < 1e-10
 
 
 def test_arguments_of_the_wrong_type_without_a_runtime_type_checker():

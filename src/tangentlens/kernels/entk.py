@@ -28,6 +28,7 @@ from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
+_NOT_WORTH_ASKING = 1.0  # seconds of forming up to which a dense float64 kernel is always the better thing to have
 _METHODS = ("auto", "factored", "matrix_free", "dense")
 
 
@@ -188,7 +189,8 @@ def _pick(problem: Problem, groups: tuple[Group, ...]) -> str:
     """Dense kernels where they fit and take no longer than a solve by products would, products else."""
     told = predict(problem, groups)
     fits = told.formed_bytes <= problem.budget
-    picked = "factored" if fits and told.formed_seconds <= told.product_seconds else "matrix_free"
+    quick = told.formed_seconds <= max(told.product_seconds, _NOT_WORTH_ASKING)
+    picked = "factored" if fits and quick else "matrix_free"
     _log.info(
         "%s: dense kernels would take %.2g GB (of a budget of %.2g) and %.2g s, a matrix-free solve about %.2g s",
         picked.replace("_", "-"),

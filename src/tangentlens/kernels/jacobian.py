@@ -1,5 +1,6 @@
 """Per-example gradients by automatic differentiation alone: the oracle, and the way out where no rule applies."""
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import without_advice
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, map_inputs, take
+
+_log = logging.getLogger(__name__)
 
 
 def jacobian(
@@ -21,34 +24,65 @@ def jacobian(
 ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
     """Gradients of the outputs f . D in the given parameters, `chunk` examples at a time, by vmap(jacrev).
 
+    What torch cannot vectorise is differentiated one example and one direction at a time.
+
     Yields:
         the examples, and name -> (n, R, *shape of the parameter).
 
     Raises:
-        UnsupportedModelError: the model cannot be vectorised over examples; names the module call and parameters.
+        UnsupportedModelError: torch cannot differentiate the model at all; names the parameters.
     """
-
-    def outputs(state: dict[str, Tensor], example: Inputs) -> Tensor:
-        single = map_inputs(lambda tensor: tensor[None], example)
-        return model(state, single)[0] @ directions
-
-    per_example = torch.func.vmap(torch.func.jacrev(outputs), in_dims=(None, 0), randomness="error")
-    state = {name: parameter.detach() for name, parameter in parameters.items()}
     total = batch_size(inputs)
+    differentiate = _vectorised
     for start in range(0, total, chunk):
         rows = slice(start, min(start + chunk, total))
+        batch = take(inputs, rows)
         try:
-            with without_advice():
-                gradients = per_example(state, take(inputs, rows))
+            gradients = differentiate(model, batch, parameters, directions)
         except (RuntimeError, ValueError, NotImplementedError) as error:
-            raise UnsupportedModelError(
-                f"no rule covers {', '.join(parameters)}, and torch cannot differentiate the model example by example: "
-                f"{error}",
-                where=type(model.module).__name__,
-                remedy="Write the operation without in-place updates and data-dependent control flow, or freeze the "
-                "parameter with requires_grad_(False).",
-            ) from error
-        yield rows, {name: gradient.detach() for name, gradient in gradients.items()}
+            _log.info("torch cannot vectorise %s (%s): one example at a time", ", ".join(parameters), error)
+            differentiate = _one_by_one
+            gradients = differentiate(model, batch, parameters, directions)
+        yield rows, gradients
+
+
+def _vectorised(
+    model: FunctionalModel, inputs: Inputs, parameters: Mapping[str, Tensor], directions: Float[Tensor, "C R"]
+) -> dict[str, Tensor]:
+    def outputs(state: dict[str, Tensor], example: Inputs) -> Tensor:
+        return model(state, map_inputs(lambda tensor: tensor[None], example))[0] @ directions
+
+    state = {name: parameter.detach() for name, parameter in parameters.items()}
+    with without_advice():
+        found = torch.func.vmap(torch.func.jacrev(outputs), in_dims=(None, 0), randomness="error")(state, inputs)
+    return {name: gradient.detach() for name, gradient in found.items()}
+
+
+def _one_by_one(
+    model: FunctionalModel, inputs: Inputs, parameters: Mapping[str, Tensor], directions: Float[Tensor, "C R"]
+) -> dict[str, Tensor]:
+    leaves = list(parameters.values())
+    found: list[list[tuple[Tensor, ...]]] = []
+    try:
+        for i in range(batch_size(inputs)):
+            with torch.enable_grad():
+                values = model(parameters, take(inputs, slice(i, i + 1)))[0] @ directions
+            found.append(
+                [
+                    torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+                    for value in values.unbind()
+                ]
+            )
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedModelError(
+            f"no rule covers {', '.join(parameters)}, and torch cannot differentiate the model: {error}",
+            where=type(model.module).__name__,
+            remedy="Write the operation without in-place updates, or freeze the parameter with requires_grad_(False).",
+        ) from error
+    return {
+        name: torch.stack([torch.stack([row[k] for row in rows]) for rows in found])
+        for k, name in enumerate(parameters)
+    }
 
 
 def rows_of(gradients: Mapping[str, Tensor]) -> Float[Tensor, "n R P"]:

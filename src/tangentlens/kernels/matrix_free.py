@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import vectorised_grad, without_advice
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 from tangentlens.operators import LinearOperator
@@ -127,7 +128,14 @@ class JacobianOperator(LinearOperator):
         batch = take(self._first, slice(0, 2))
         generator = torch.Generator().manual_seed(3)
         u = {n: torch.randn(1, *p.shape, generator=generator).to(p) for n, p in self._parameters.items()}
-        reverse = self._reverse_twice(u, batch)
+        try:
+            reverse = self._reverse_twice(u, batch)
+        except (RuntimeError, NotImplementedError) as error:
+            raise UnsupportedModelError(
+                f"torch cannot differentiate the backward pass, which matrix-free products need: {error}",
+                where=self.name,
+                remedy="Use method='factored', with a larger memory_budget if need be.",
+            ) from error
         try:
             forward = self._forward(u, batch)
         except (RuntimeError, NotImplementedError) as error:

@@ -47,7 +47,9 @@ def predict(problem: Problem, groups: Sequence[Group]) -> Prediction:
 
 
 def _multiplications(problem: Problem, plan: ParameterPlan) -> float:
-    """Of one example's forward pass, in the uses of one parameter."""
+    """Of one example's forward pass, in the uses of one parameter; one for each entry where the uses are unknown."""
+    if plan.strategy is Strategy.DIFFERENTIATED:
+        return float(problem.model.trainable[plan.name].numel())
     extents = [problem.plan.extents[i] for frame in plan.frames for i in frame.uses]
     return float(sum(use.positions * use.value for use in extents if use is not None))
 
