@@ -20,7 +20,7 @@ from tangentlens.errors import InvalidInputError, TangentlensError, UnsupportedM
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factors import Extents, Layout, canonical_order, materialise_sum, part
 from tangentlens.kernels.interception import calling_line
-from tangentlens.kernels.recording import RecordedUse, Recording, record_calls, record_uses
+from tangentlens.kernels.recording import CarriesBatch, RecordedUse, Recording, record_calls, record_uses
 from tangentlens.models.checks import check_deterministic, check_finite, check_independent, check_modes
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 
@@ -89,12 +89,7 @@ class Plan:
         Raises:
             UnsupportedModelError: it does not (control flow that depends on the data).
         """
-        return record_uses(model, inputs, model.trainable, self._carries_batch)
-
-    def _carries_batch(self, position: int, name: str) -> bool:
-        if position >= len(self.calls) or self.calls[position][0] != name:
-            raise _other_way(name)
-        return self.calls[position][1]
+        return record_uses(model, inputs, model.trainable, _following(self.calls))
 
 
 def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
@@ -113,15 +108,8 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
     check_finite(model, more, second.output)
     check_deterministic(model, few, again, first.output)
     check_independent(model, few, more, first.output, second.output)
-    carrying = _carrying_calls(first, second)
-    names = [name for name, _ in first.calls]
-
-    def carries_batch(position: int, name: str) -> bool:
-        if position >= len(names) or names[position] != name:
-            raise _other_way(name)
-        return carrying[position]
-
-    pilot = record_uses(model, more, model.trainable, carries_batch)
+    calls = _calls_with_batch(first, second)
+    pilot = record_uses(model, more, model.trainable, _following(calls))
     given = torch.tensor([True, False, True, True, False, False, True])
     gradients, expected = _probe(model, pilot, given)
     layouts = tuple(
@@ -139,7 +127,7 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
     return Plan(
         plans,
         layouts,
-        tuple(zip(names, carrying, strict=True)),
+        calls,
         pilot.output.shape[1],
         tuple(
             (math.prod(use.shape) // _MORE, 0 if use.use.operand is None else use.use.operand.numel() // _MORE)
@@ -168,23 +156,30 @@ def _call(model: FunctionalModel, inputs: Inputs) -> Recording:
         ) from error
 
 
-def _other_way(name: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"the forward pass takes another way on other examples (it calls {name} where it did not before)",
-        where=calling_line(),
-        remedy="Control flow may not depend on the values of the data; analyse such examples one batch at a time.",
-    )
+def _following(calls: Sequence[tuple[str, bool]]) -> CarriesBatch:
+    """Looks up whether a call's result has a batch axis, and refuses a forward pass that makes other calls."""
+
+    def carries_batch(position: int, name: str) -> bool:
+        if position < len(calls) and calls[position][0] == name:
+            return calls[position][1]
+        raise UnsupportedModelError(
+            f"the forward pass takes another way on other examples (it calls {name} where it did not before)",
+            where=calling_line(),
+            remedy="Control flow may not depend on the values of the data; analyse such examples one batch at a time.",
+        )
+
+    return carries_batch
 
 
-def _carrying_calls(few: Recording, more: Recording) -> tuple[bool, ...]:
-    """For each call whether its result grows with the batch."""
+def _calls_with_batch(few: Recording, more: Recording) -> tuple[tuple[str, bool], ...]:
+    """Name of each call, and whether its result grows with the batch."""
     if [name for name, _ in few.calls] != [name for name, _ in more.calls]:
         raise UnsupportedModelError(
             f"the forward pass makes other calls for {_MORE} examples than for {_FEW}",
             where=next((a for (a, _), (b, _) in zip(few.calls, more.calls, strict=False) if a != b), ""),
             remedy="Control flow may depend neither on the values of the data nor on the batch size.",
         )
-    return tuple(a != b for (_, a), (_, b) in zip(few.calls, more.calls, strict=True))
+    return tuple((name, a != b) for (name, a), (_, b) in zip(few.calls, more.calls, strict=True))
 
 
 def _probe(model: FunctionalModel, pilot: Recording, given: Tensor) -> tuple[list[Tensor], dict[str, Tensor | None]]:
