@@ -26,7 +26,7 @@ bench: .venv/ready
 
 # --compile-bytecode: importing torch without it takes seconds longer where bytecode cannot be cached
 .venv/ready: $(UV) pyproject.toml uv.lock
-	$(UV) sync --frozen --compile-bytecode
+	$(UV) sync --frozen --all-extras --compile-bytecode
 	touch $@
 
 .uv/bin/uv:
