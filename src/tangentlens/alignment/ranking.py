@@ -1,0 +1,233 @@
+"""How well scores rank labelled inputs: AUROC, average precision, precision at a quota; many scores and labels at once.
+
+Scores are ranked once. What is linear in the labels is then one matrix product; average precision, which is not, is a
+cumulative sum in the order of each score.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+from torch import Tensor
+
+from tangentlens.errors import InvalidInputError, NumericalError
+
+_CHUNK = 2**15  # entries at a time in a cumulative sum: they stay in the cache, and below what torch gives to threads
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order that each of M scores gives N inputs; equal scores form one tie group.
+
+    Attributes:
+        midranks: rank (1 for the lowest score, the mean over a tie group) less (N + 1) / 2, float64; exact.
+        groups: index of the tie group of each input, 0 for the highest score.
+        ends: ends[g] is the number of inputs in the groups 0..g, N beyond the last group, float64.
+    """
+
+    midranks: Float[Tensor, "N M"]
+    groups: Int[Tensor, "N M"]
+    ends: Float[Tensor, "N M"]
+
+
+def rank(scores: Tensor) -> Ranking:
+    """Rank each column of scores.
+
+    Args:
+        scores: (N, M), any real dtype, N at least 2.
+
+    Raises:
+        InvalidInputError: not a real matrix with at least 2 rows and 1 column.
+        NumericalError: scores hold NaN or infinity.
+    """
+    values = _checked_scores(scores).cpu().numpy()
+    n = len(values)
+    groups = torch.from_numpy(rankdata(-values, method="dense", axis=0)).to(torch.int64) - 1
+    through = torch.from_numpy(rankdata(-values, method="max", axis=0)).to(torch.float64)
+    ends = torch.full(values.shape, float(n), dtype=torch.float64).scatter_(0, groups, through)
+    midranks = torch.from_numpy(rankdata(values, axis=0)) - (n + 1) / 2
+    return Ranking(midranks=midranks, groups=groups, ends=ends)
+
+
+def checked_labels(labels: Tensor, rows: int, where: str = "labels") -> Float[Tensor, "N L"]:
+    """Labels as float64 zeros and ones, each with a positive and a negative.
+
+    Raises:
+        InvalidInputError: not a matrix with `rows` rows and 1 column or more, an entry other than 0 and 1 (NaN
+            included), or a label that is the same for all rows.
+    """
+    if labels.ndim != 2 or len(labels) != rows or labels.shape[1] == 0 or labels.is_complex():
+        raise InvalidInputError(
+            f"expected labels of shape ({rows}, L), not {tuple(labels.shape)}",
+            where=where,
+            remedy="Give one row for each row of the scores and one column for each label.",
+        )
+    binary = labels.detach().cpu().to(torch.float64)
+    if not bool(((binary == 0) | (binary == 1)).all()):
+        raise InvalidInputError("a label is 0 or 1 for each input", where=where, remedy="Give a Boolean matrix.")
+    constant = ((binary.mean(dim=0) == 0) | (binary.mean(dim=0) == 1)).nonzero()[:, 0].tolist()
+    if constant:
+        raise InvalidInputError(
+            f"label {constant[0]} has no {'positive' if binary[0, constant[0]] == 0 else 'negative'} among {rows} rows",
+            where=where,
+            remedy="Leave it out, or give more inputs.",
+        )
+    return binary
+
+
+def auroc(scores: Tensor, labels: Tensor) -> Float[Tensor, "M L"]:
+    """Area under the receiver operating characteristic of every score for every label, ties counted one half.
+
+    With r the midranks and n+ and n- the numbers of positives and negatives, it is
+    (sum of r over the positives - n+ (n+ + 1) / 2) / (n+ n-) (Mann and Whitney 1947).
+
+    Args:
+        scores: (N, M), any real dtype.
+        labels: (N, L), Boolean or 0 and 1.
+
+    Raises:
+        InvalidInputError: shapes that do not fit, or a label that is the same for all inputs.
+        NumericalError: scores hold NaN or infinity.
+    """
+    return auroc_of_signs(rank(scores), checked_labels(labels, len(scores)))[0]
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> Float[Tensor, "M L"]:
+    """Average precision of every score for every label: sum over thresholds of (rise of recall) * precision.
+
+    Each distinct score is a threshold, as in scikit-learn: equal scores enter together. Chance gives the prevalence
+    (a little more in small samples). Arguments and errors are those of `auroc`.
+    """
+    return average_precision_of_signs(rank(scores), checked_labels(labels, len(scores)))[0]
+
+
+def precision_at_quota(scores: Tensor, labels: Tensor, quota: Tensor | None = None) -> Float[Tensor, "M L"]:
+    """Share of positives among the `quota` highest scores; where a tie spans the last place, its expected value.
+
+    Args:
+        scores: (N, M), any real dtype.
+        labels: (N, L), Boolean or 0 and 1.
+        quota: (L,) integers between 1 and N; by default each label's number of positives.
+
+    Raises:
+        InvalidInputError: as `auroc`, or a quota out of range.
+        NumericalError: scores hold NaN or infinity.
+    """
+    ranking, binary = rank(scores), checked_labels(labels, len(scores))
+    places = binary.sum(dim=0) if quota is None else _checked_quota(quota, binary)
+    columns = [_shares_of_top(ranking, float(q)).T @ binary[:, i] / q for i, q in enumerate(places.tolist())]
+    return torch.stack(columns, dim=1)
+
+
+def enrichment(scores: Tensor, labels: Tensor, quota: Tensor | None = None) -> Float[Tensor, "M L"]:
+    """Precision at the quota over the prevalence of the label: 1 by chance. Arguments as `precision_at_quota`."""
+    return precision_at_quota(scores, labels, quota) / checked_labels(labels, len(scores)).mean(dim=0)
+
+
+def auroc_of_signs(ranking: Ranking, labels: Float[Tensor, "N K"]) -> Float[Tensor, "2 M K"]:
+    """AUROC of +score and -score for every pair of a score and a label; labels already checked."""
+    above = ranking.midranks.T @ labels / _pairs(labels) + 0.5
+    return torch.stack([above, 1 - above])
+
+
+def paired_auroc_of_signs(
+    ranking: Ranking, columns: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
+) -> Float[Tensor, "2 K"]:
+    """AUROC of +score and -score, label k with the score in columns[k] alone."""
+    above = (ranking.midranks[:, columns] * labels).sum(dim=0) / _pairs(labels) + 0.5
+    return torch.stack([above, 1 - above])
+
+
+def average_precision_of_signs(ranking: Ranking, labels: Float[Tensor, "N K"]) -> Float[Tensor, "2 M K"]:
+    """Average precision of +score and -score for every pair of a score and a label; labels already checked."""
+    n, m = ranking.midranks.shape
+    found = labels.new_empty(2, m, labels.shape[1])
+    for part in torch.arange(labels.shape[1]).split(max(1, _CHUNK // n)):
+        at = slice(int(part[0]), int(part[-1]) + 1)
+        rows = labels[:, at].T.contiguous()
+        for column in range(m):
+            hits = torch.zeros_like(rows).index_add_(1, ranking.groups[:, column], rows)
+            found[:, column, at] = _precision_of_signs(hits, ranking.ends[:, column])
+    return found
+
+
+def paired_average_precision_of_signs(
+    ranking: Ranking, columns: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
+) -> Float[Tensor, "2 K"]:
+    """Average precision of +score and -score, label k with the score in columns[k] alone."""
+    found = []
+    for part in torch.arange(len(columns)).split(max(1, _CHUNK // len(labels))):
+        rows, chosen = labels[:, part].T.contiguous(), columns[part]
+        hits = torch.zeros_like(rows).scatter_add_(1, ranking.groups[:, chosen].T, rows)
+        found.append(_precision_of_signs(hits, ranking.ends[:, chosen].T))
+    return torch.cat(found, dim=1)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to judge rankings, for both signs of a score.
+
+    Attributes:
+        every_pair: of every score for every label, (2, M, K).
+        paired: of one given score for each label, (2, K).
+    """
+
+    every_pair: Callable[[Ranking, Tensor], Tensor]
+    paired: Callable[[Ranking, Tensor, Tensor], Tensor]
+
+
+AUROC = Criterion(auroc_of_signs, paired_auroc_of_signs)
+AVERAGE_PRECISION = Criterion(average_precision_of_signs, paired_average_precision_of_signs)
+CRITERIA: Mapping[str, Criterion] = {"auroc": AUROC, "average_precision": AVERAGE_PRECISION}
+
+
+def _pairs(labels: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
+    positives = labels.sum(dim=0)
+    return positives * (len(labels) - positives)
+
+
+def _precision_of_signs(hits: Float[Tensor, "K N"], ends: Float[Tensor, "*K N"]) -> Float[Tensor, "2 K"]:
+    """From the positives in each tie group, best score first, and the number of inputs up to its end."""
+    n = hits.shape[1]
+    through = hits.cumsum(dim=1)
+    positives = through[:, -1]
+    from_below = n - torch.cat([torch.zeros_like(ends[..., :1]), ends[..., :-1]], dim=-1)
+    plus = (hits * through / ends).sum(dim=1)
+    minus = (hits * (positives[:, None] - through + hits) / from_below.clamp_min(1)).sum(dim=1)
+    return torch.stack([plus, minus]) / positives
+
+
+def _shares_of_top(ranking: Ranking, quota: float) -> Float[Tensor, "N M"]:
+    """Probability that an input is among the `quota` highest when ties are broken at random."""
+    last = ranking.ends.gather(0, ranking.groups)
+    first = last - torch.stack([_sizes(groups)[groups] for groups in ranking.groups.T], dim=1)
+    return ((quota - first) / (last - first)).clamp(0, 1)
+
+
+def _sizes(groups: Int[Tensor, " N"]) -> Float[Tensor, " G"]:
+    return torch.bincount(groups).to(torch.float64)
+
+
+def _checked_quota(quota: Tensor, labels: Float[Tensor, "N L"]) -> Float[Tensor, " L"]:
+    n, count = labels.shape
+    if quota.shape != (count,) or bool((quota < 1).any()) or bool((quota > n).any()) or quota.is_floating_point():
+        raise InvalidInputError(
+            f"a quota is a whole number from 1 to {n} for each of {count} labels, not {quota.tolist()}", where="quota"
+        )
+    return quota.cpu().to(torch.float64)
+
+
+def _checked_scores(scores: Tensor) -> Float[Tensor, "N M"]:
+    if scores.ndim != 2 or len(scores) < 2 or scores.shape[1] == 0 or scores.is_complex():
+        raise InvalidInputError(
+            f"expected real scores of at least 2 inputs, not {scores.dtype} of shape {tuple(scores.shape)}",
+            where="scores",
+            remedy="Give one row for each input and one column for each mode.",
+        )
+    values = scores.detach().to(torch.float64)
+    if not bool(values.isfinite().all()):
+        bad = int((~values.isfinite().all(dim=0)).nonzero()[0, 0])
+        raise NumericalError("the scores hold NaN or infinity", where=f"scores, column {bad}")
+    return values

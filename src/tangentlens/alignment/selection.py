@@ -1,0 +1,264 @@
+"""For each label the mode, sign and layer chosen on one half of the inputs, and their worth on the other half."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tangentlens.alignment.ranking import (
+    AUROC,
+    AVERAGE_PRECISION,
+    Criterion,
+    Ranking,
+    auroc,
+    average_precision,
+    checked_labels,
+    enrichment,
+    precision_at_quota,
+    rank,
+)
+from tangentlens.errors import InvalidInputError
+
+# (B, layers, L) of the train half and of the test half -> (B, ...)
+AcrossLayers = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """What one mode for each label (and layer) gives on the inputs that did not choose it.
+
+    Every field has the shape (layers, L), or (L,) once a layer is chosen for each label.
+
+    Attributes:
+        layer: index of the layer.
+        mode: index of the mode inside the layer.
+        sign: +1.0 or -1.0, the sign of the score.
+        train_score: the criterion on the train half, with that sign.
+        auroc, average_precision, precision_at_quota, enrichment: on the test half. The quota is the label's number of
+            positives there; enrichment is precision at the quota over the prevalence.
+        prevalence: share of positives in the test half, what average precision gives by chance.
+    """
+
+    layer: Int[Tensor, "*layers L"]
+    mode: Int[Tensor, "*layers L"]
+    sign: Float[Tensor, "*layers L"]
+    train_score: Float[Tensor, "*layers L"]
+    auroc: Float[Tensor, "*layers L"]
+    average_precision: Float[Tensor, "*layers L"]
+    precision_at_quota: Float[Tensor, "*layers L"]
+    enrichment: Float[Tensor, "*layers L"]
+    prevalence: Float[Tensor, "*layers L"]
+
+
+def stratified_half(classes: Tensor, generator: torch.Generator) -> Bool[Tensor, " N"]:
+    """A random half of each class; True marks the train half. Odd classes give their last input to the halves in turn.
+
+    Args:
+        classes: (N,) integers, one class for each input.
+        generator: source of the choice.
+
+    Raises:
+        InvalidInputError: classes are not a vector of integers, or a class has a single input.
+    """
+    if classes.ndim != 1 or classes.is_floating_point() or classes.is_complex() or len(classes) == 0:
+        raise InvalidInputError(f"expected a vector of integers, not {classes.dtype} {tuple(classes.shape)}")
+    train, odd = torch.zeros(len(classes), dtype=torch.bool), 0
+    for value in classes.unique().tolist():
+        members = (classes.cpu() == value).nonzero()[:, 0]
+        if len(members) < 2:
+            raise InvalidInputError(f"class {value} has one input and no half", where="classes")
+        size = (len(members) + odd * (len(members) % 2)) // 2
+        odd ^= len(members) % 2
+        train[members[torch.randperm(len(members), generator=generator)[:size]]] = True
+    return train
+
+
+def select_modes(
+    scores: Tensor, labels: Tensor, train: Tensor, *, criterion: Criterion = AVERAGE_PRECISION
+) -> HeldOutScores:
+    """For each label and layer, the mode and sign best on the train half, scored on the rest; fields (layers, L).
+
+    Modes whose criteria differ by less than 1e-12 count as equal; the first one, and the plus sign, is then taken.
+
+    Args:
+        scores: (N, layers, modes) signed scores, any real dtype.
+        labels: (N, L), Boolean or 0 and 1.
+        train: (N,) Boolean, True for the inputs that choose.
+        criterion: AVERAGE_PRECISION (the paper) or AUROC.
+
+    Raises:
+        InvalidInputError: shapes that do not fit, fewer than 2 inputs in a half, or a label without a positive or
+            without a negative in a half.
+        NumericalError: scores hold NaN or infinity.
+    """
+    values, halves = _checked(scores, train)
+    layers, modes = scores.shape[1:]
+    whole = checked_labels(labels, len(scores))
+    binary = [checked_labels(whole[half], int(half.sum()), where) for half, where in zip(halves, _HALVES, strict=True)]
+    best = _best_of_layers(criterion.every_pair(rank(values[halves[0]]), binary[0]), layers)
+    test: Tensor = values[halves[1]]
+    chosen = [test[:, best.column[layer]] * best.sign[layer] for layer in range(layers)]
+
+    def held_out(measure: Callable[[Tensor, Tensor], Tensor]) -> Float[Tensor, "layers L"]:
+        return torch.stack([measure(columns, binary[1]).diagonal() for columns in chosen])
+
+    return HeldOutScores(
+        layer=torch.arange(layers)[:, None].expand(best.column.shape),
+        mode=best.column % modes,
+        sign=best.sign,
+        train_score=best.score,
+        auroc=held_out(auroc),
+        average_precision=held_out(average_precision),
+        precision_at_quota=held_out(precision_at_quota),
+        enrichment=held_out(enrichment),
+        prevalence=binary[1].mean(dim=0).expand(best.column.shape),
+    )
+
+
+def choose_layers(scores: HeldOutScores, by: Float[Tensor, "layers L"]) -> HeldOutScores:
+    """For each label the layer where `by` is largest (the first among equals); fields (L,)."""
+    layer = _first_best(by, dim=0)
+    return replace(
+        scores, **{field.name: getattr(scores, field.name).gather(0, layer)[0] for field in fields(HeldOutScores)}
+    )
+
+
+def layers_chosen_on_train(scores: HeldOutScores) -> HeldOutScores:
+    """Each label's layer chosen, like its mode, by the criterion on the train half: an honest held-out figure."""
+    return choose_layers(scores, scores.train_score)
+
+
+def paper_best_over_layers(scores: HeldOutScores) -> HeldOutScores:
+    """Each label's layer chosen by the held-out AUROC itself, as in the paper's table: optimistic, not held out."""
+    return choose_layers(scores, scores.auroc)
+
+
+def at_layer_chosen_on_train(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:
+    """(B, L) test figures of the layer best on the train half."""
+    return test.gather(1, _first_best(train, dim=1))[:, 0]
+
+
+def at_best_layer(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:  # noqa: ARG001
+    """(B, L) largest test figures over the layers: the paper's best over layers, whatever the train half says."""
+    return test.amax(dim=1)
+
+
+def at_every_layer(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:  # noqa: ARG001
+    """(B, layers, L) test figures of every layer."""
+    return test
+
+
+@dataclass(frozen=True)
+class HeldOutStatistic:
+    """The whole selection as one function of the labels, for permutation tests and for many label matrices at once.
+
+    Scores are ranked once, at construction (`held_out_statistic`); a call chooses mode and sign in every layer on the
+    train half by `criterion`, takes `measure` of them on the test half, and hands both to `across`.
+    """
+
+    train: Bool[Tensor, " N"]
+    layers: int
+    rankings: tuple[Ranking, Ranking]
+    criterion: Criterion
+    measure: Criterion
+    across: AcrossLayers
+
+    def __call__(self, labels: Tensor) -> Tensor:
+        """(B, N, L) label matrices -> (B, ...).
+
+        Raises:
+            InvalidInputError: shapes that do not fit, or a label without a positive or a negative in a half, as happens
+                where labels were not permuted within the halves; it is then counted through the B * L labels.
+        """
+        if labels.ndim != 3 or labels.shape[1] != len(self.train):
+            raise InvalidInputError(
+                f"expected label matrices (B, {len(self.train)}, L), not {tuple(labels.shape)}", where="labels"
+            )
+        B, N, L = labels.shape
+        side_by_side = labels.transpose(0, 1).reshape(N, B * L)
+        chosen, tested = (
+            checked_labels(side_by_side[half], int(half.sum()), where)
+            for half, where in zip((self.train, ~self.train), _HALVES, strict=True)
+        )
+        best = _best_of_layers(self.criterion.every_pair(self.rankings[0], chosen), self.layers)
+        columns, signs = best.column.reshape(-1), best.sign.reshape(-1)
+        of_signs = self.measure.paired(self.rankings[1], columns, tested.repeat(1, self.layers))
+        test = torch.where(signs > 0, of_signs[0], of_signs[1])
+        return self.across(*(t.reshape(self.layers, B, L).transpose(0, 1) for t in (best.score, test)))
+
+
+def held_out_statistic(
+    scores: Tensor,
+    train: Tensor,
+    *,
+    criterion: Criterion = AVERAGE_PRECISION,
+    measure: Criterion = AUROC,
+    across: AcrossLayers = at_layer_chosen_on_train,
+) -> HeldOutStatistic:
+    """The selection of `select_modes` as a function of (B, N, L) label matrices alone, -> (B, L) by default.
+
+    Args:
+        scores: (N, layers, modes) signed scores, any real dtype.
+        train: (N,) Boolean, True for the inputs that choose. Permute labels within it, so that each half keeps its
+            number of positives.
+        criterion: what chooses mode and sign on the train half.
+        measure: what is taken on the test half.
+        across: what is made of the layers: `at_layer_chosen_on_train`, `at_best_layer` or `at_every_layer`.
+
+    Raises:
+        InvalidInputError: shapes that do not fit, or fewer than 2 inputs in a half.
+        NumericalError: scores hold NaN or infinity.
+    """
+    values, halves = _checked(scores, train)
+    rankings = (rank(values[halves[0]]), rank(values[halves[1]]))
+    return HeldOutStatistic(halves[0], scores.shape[1], rankings, criterion, measure, across)
+
+
+@dataclass(frozen=True)
+class _Best:
+    column: Int[Tensor, "layers K"]
+    sign: Float[Tensor, "layers K"]
+    score: Float[Tensor, "layers K"]
+
+
+_HALVES = ("labels of the train half", "labels of the test half")
+
+
+def _best_of_layers(of_signs: Float[Tensor, "2 M K"], layers: int) -> _Best:
+    """The first best of the modes of each layer; columns count through all layers."""
+    _, columns, K = of_signs.shape
+    modes = columns // layers
+    # (layers, 2 * modes, K), the signs of one mode side by side
+    candidates = of_signs.reshape(2, layers, modes, K).permute(1, 2, 0, 3).reshape(layers, 2 * modes, K)
+    at = _first_best(candidates, dim=1)
+    column = at[:, 0] // 2 + modes * torch.arange(layers)[:, None]
+    return _Best(column, (1 - 2 * (at[:, 0] % 2)).to(torch.float64), candidates.gather(1, at)[:, 0])
+
+
+def _first_best(values: Tensor, *, dim: int) -> Tensor:
+    """Index (kept as an axis of length 1) of the first value within 1e-12 of the largest: rounding decides nothing."""
+    return (values >= values.amax(dim=dim, keepdim=True) - 1e-12).to(torch.uint8).argmax(dim=dim, keepdim=True)
+
+
+def _checked(scores: Tensor, train: Tensor) -> tuple[Float[Tensor, "N columns"], tuple[Tensor, Tensor]]:
+    if scores.ndim != 3 or 0 in scores.shape:
+        raise InvalidInputError(
+            f"expected scores of shape (N, layers, modes), not {tuple(scores.shape)}",
+            where="scores",
+            remedy="Give a single layer's scores the shape (N, 1, modes).",
+        )
+    if train.shape != scores.shape[:1] or train.dtype != torch.bool:
+        raise InvalidInputError(
+            f"expected {len(scores)} Booleans, not {train.dtype} of shape {tuple(train.shape)}", where="train"
+        )
+    half = train.detach().cpu()
+    if min(int(half.sum()), int((~half).sum())) < 2:
+        raise InvalidInputError(
+            f"{int(half.sum())} of {len(half)} inputs are in the train half",
+            where="train",
+            remedy="Each half needs 2 inputs or more.",
+        )
+    values: Tensor = scores.detach().cpu().reshape(len(scores), -1)
+    return values, (half, ~half)
