@@ -1,0 +1,105 @@
+"""Which directions of a site belong to the modes of a kernel, and to its controls.
+
+Every one of them is a function of the input carried into the site by the same map. With Z the site's values, centred
+over the inputs, and q a function of the input (N,), the pattern of q is
+
+    Z^T q / ||Z^T q||,
+
+the direction along which the values vary with q: up to a factor their covariance (Haufe et al. 2014, "On the
+interpretation of weight vectors", call it a pattern). For a mode v of K = J J^T and Z = J, the gradients of the
+examples, this is the mode's parameter direction u = J^T v / sqrt(lambda). For an activation or an input it is the
+direction in which the mode is written there: projecting the values off the patterns of several modes is the smallest
+projection after which nothing in them is correlated with these modes. Principal components are patterns too: those of
+the left singular vectors of Z. So modes, principal components and random functions are compared through one map.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tangentlens.errors import InvalidInputError
+from tangentlens.models.functional import Inputs, PickOutput, functional_model
+from tangentlens.models.sites import Site
+
+_UNCORRELATED = 1e-6  # of the largest covariance that a function of that length could have
+
+
+def patterns(site: Site, functions: Tensor) -> Float[Tensor, "w k"]:
+    """(w, k) unit columns: the direction of the site that goes with each function of the input.
+
+    A function that is uncorrelated with all that varies there (the constant is) has no direction and is left out.
+
+    Args:
+        site: of inputs or activations, one row for each input.
+        functions: (N, n) modes, or other functions of the input.
+
+    Returns:
+        k <= n columns, in the order of the functions.
+
+    Raises:
+        InvalidInputError: the numbers of rows differ.
+    """
+    Z = (site.values - site.around).to(torch.float64)
+    if functions.ndim != 2 or len(functions) != len(Z):
+        raise InvalidInputError(
+            f"functions of shape {tuple(functions.shape)} over {len(Z)} rows", where=site.name, remedy="Give (N, k)."
+        )
+    Q = functions.to(Z)
+    carried = Z.T @ Q
+    sizes = torch.linalg.vector_norm(carried, dim=0)
+    limits = _UNCORRELATED * torch.linalg.matrix_norm(Z, ord=2) * torch.linalg.vector_norm(Q, dim=0)
+    kept = sizes > limits
+    found: Tensor = carried[:, kept] / sizes[kept]
+    return found
+
+
+def parameter_directions(
+    model: nn.Module, inputs: Inputs, functions: Tensor, *, output: PickOutput | None = None
+) -> Float[Tensor, "P k"]:
+    """(P, k) unit columns: gradients of the amplitude that each function of the input has in the outputs.
+
+    For a function q (N,) and outputs F (N, C), centred over the inputs, c = F^T q / ||F^T q|| is the pattern of q in
+    the outputs, and the direction is the gradient of q^T F c with c held fixed. Where there is one output it is
+    +-J^T q / ||J^T q||, for a mode of its kernel u = J^T v / sqrt(lambda). Where a kernel sums over outputs a mode has
+    a direction for every output; this is the one that scales the mode as the network uses it.
+
+    Args:
+        model: any module; its trainable parameters are laid out as in `parameter_site`.
+        inputs: what it is called with.
+        functions: (N, k).
+        output: from what the model returns to its (N, C) outputs.
+    """
+    view = functional_model(model, output)
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in view.trainable.items()}
+    with torch.enable_grad():
+        outputs = view(leaves, inputs)
+        Q = functions.to(outputs)
+        weights = (outputs - outputs.mean(dim=0)).T.detach() @ Q  # (C, k)
+        weights = weights / torch.linalg.vector_norm(weights, dim=0).clamp_min(torch.finfo(weights.dtype).tiny)
+        columns = [
+            _flat_gradient(outputs, list(leaves.values()), torch.outer(q, c))
+            for q, c in zip(Q.T, weights.T, strict=True)
+        ]
+    directions = torch.stack(columns, dim=1).to(torch.float64)
+    unit: Tensor = directions / torch.linalg.vector_norm(directions, dim=0)
+    return unit
+
+
+def random_directions(w: int, k: int, generator: torch.Generator) -> Float[Tensor, "w k"]:
+    """(w, k) orthonormal directions, their span uniform among all of that dimension."""
+    Q: Tensor = torch.linalg.qr(torch.randn(w, k, generator=generator, dtype=torch.float64))[0]
+    return Q
+
+
+def span(directions: Float[Tensor, "w k"]) -> Float[Tensor, "w r"]:
+    """An orthonormal basis of the span; directions that depend on the others (to 1e-8) count once."""
+    U, sizes, _ = torch.linalg.svd(directions, full_matrices=False)
+    basis: Tensor = U[:, sizes > 1e-8 * sizes.amax()] if len(sizes) else U
+    return basis
+
+
+def _flat_gradient(outputs: Tensor, leaves: list[Tensor], cotangent: Tensor) -> Float[Tensor, " P"]:
+    found = torch.autograd.grad(
+        outputs, leaves, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return torch.cat([gradient.flatten() for gradient in found])
