@@ -4,7 +4,7 @@ Scores are ranked once. What is linear in the labels is then one matrix product;
 cumulative sum in the order of each score.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,22 +14,24 @@ from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, NumericalError
 
-_CHUNK = 2**15  # entries at a time in a cumulative sum: they stay in the cache, and below what torch gives to threads
+_CHUNK = 2**15 - 1  # entries of a cumulative sum: few enough to stay in the cache and on one thread of torch
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The order that each of M scores gives N inputs; equal scores form one tie group.
+    """The order that each of M scores gives N inputs; equal scores form one tie group, counted from the highest.
 
     Attributes:
         midranks: rank (1 for the lowest score, the mean over a tie group) less (N + 1) / 2, float64; exact.
-        groups: index of the tie group of each input, 0 for the highest score.
-        ends: ends[g] is the number of inputs in the groups 0..g, N beyond the last group, float64.
+        groups: index of the tie group of each input.
+        starts: starts[m, g] is the number of inputs in the groups before g, float64; N beyond the last group.
+        ends: ends[m, g] is the number of inputs in the groups up to g; N beyond the last group.
     """
 
-    midranks: Float[Tensor, "N M"]
-    groups: Int[Tensor, "N M"]
-    ends: Float[Tensor, "N M"]
+    midranks: Float[Tensor, "M N"]
+    groups: Int[Tensor, "M N"]
+    starts: Float[Tensor, "M N"]
+    ends: Float[Tensor, "M N"]
 
 
 def rank(scores: Tensor) -> Ranking:
@@ -42,13 +44,19 @@ def rank(scores: Tensor) -> Ranking:
         InvalidInputError: not a real matrix with at least 2 rows and 1 column.
         NumericalError: scores hold NaN or infinity.
     """
-    values = _checked_scores(scores).cpu().numpy()
-    n = len(values)
-    groups = torch.from_numpy(rankdata(-values, method="dense", axis=0)).to(torch.int64) - 1
-    through = torch.from_numpy(rankdata(-values, method="max", axis=0)).to(torch.float64)
-    ends = torch.full(values.shape, float(n), dtype=torch.float64).scatter_(0, groups, through)
-    midranks = torch.from_numpy(rankdata(values, axis=0)) - (n + 1) / 2
-    return Ranking(midranks=midranks, groups=groups, ends=ends)
+    values = _checked_scores(scores).cpu().numpy().T
+    n = values.shape[1]
+    groups, through, before = (
+        torch.from_numpy(rankdata(-values, method=method, axis=1)) for method in ("dense", "max", "min")
+    )
+    groups = groups.to(torch.int64) - 1
+    beyond = torch.full(values.shape, float(n), dtype=torch.float64)
+    return Ranking(
+        midranks=torch.from_numpy(rankdata(values, axis=1)) - (n + 1) / 2,
+        groups=groups,
+        starts=beyond.scatter(1, groups, before.to(torch.float64) - 1),
+        ends=beyond.scatter(1, groups, through.to(torch.float64)),
+    )
 
 
 def checked_labels(labels: Tensor, rows: int, where: str = "labels") -> Float[Tensor, "N L"]:
@@ -117,7 +125,7 @@ def precision_at_quota(scores: Tensor, labels: Tensor, quota: Tensor | None = No
     """
     ranking, binary = rank(scores), checked_labels(labels, len(scores))
     places = binary.sum(dim=0) if quota is None else _checked_quota(quota, binary)
-    columns = [_shares_of_top(ranking, float(q)).T @ binary[:, i] / q for i, q in enumerate(places.tolist())]
+    columns = [_shares_of_top(ranking, float(q)) @ binary[:, i] / q for i, q in enumerate(places.tolist())]
     return torch.stack(columns, dim=1)
 
 
@@ -128,41 +136,43 @@ def enrichment(scores: Tensor, labels: Tensor, quota: Tensor | None = None) -> F
 
 def auroc_of_signs(ranking: Ranking, labels: Float[Tensor, "N K"]) -> Float[Tensor, "2 M K"]:
     """AUROC of +score and -score for every pair of a score and a label; labels already checked."""
-    above = ranking.midranks.T @ labels / _pairs(labels) + 0.5
+    above = ranking.midranks @ labels / _pairs(labels) + 0.5
     return torch.stack([above, 1 - above])
 
 
 def paired_auroc_of_signs(
-    ranking: Ranking, columns: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
+    ranking: Ranking, scores: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
 ) -> Float[Tensor, "2 K"]:
-    """AUROC of +score and -score, label k with the score in columns[k] alone."""
-    above = (ranking.midranks[:, columns] * labels).sum(dim=0) / _pairs(labels) + 0.5
+    """AUROC of +score and -score, label k with the score of index scores[k] alone."""
+    above = (ranking.midranks[scores].T * labels).sum(dim=0) / _pairs(labels) + 0.5
     return torch.stack([above, 1 - above])
 
 
 def average_precision_of_signs(ranking: Ranking, labels: Float[Tensor, "N K"]) -> Float[Tensor, "2 M K"]:
     """Average precision of +score and -score for every pair of a score and a label; labels already checked."""
-    n, m = ranking.midranks.shape
-    found = labels.new_empty(2, m, labels.shape[1])
-    for part in torch.arange(labels.shape[1]).split(max(1, _CHUNK // n)):
-        at = slice(int(part[0]), int(part[-1]) + 1)
-        rows = labels[:, at].T.contiguous()
-        for column in range(m):
-            hits = torch.zeros_like(rows).index_add_(1, ranking.groups[:, column], rows)
-            found[:, column, at] = _precision_of_signs(hits, ranking.ends[:, column])
-    return found
+    from_top, from_bottom = _precision_weights(ranking)
+    found = labels.new_empty(2, len(from_top), labels.shape[1])
+    for part in _pieces(labels):
+        rows = labels[:, part].T.contiguous()
+        positives = rows.sum(dim=1, keepdim=True)
+        for m, groups in enumerate(ranking.groups):
+            hits = torch.zeros_like(rows).index_add_(1, groups, rows)
+            found[0, m, part], found[1, m, part] = _precision_sums(hits, positives, from_top[m], from_bottom[m])
+    return found / labels.sum(dim=0)
 
 
 def paired_average_precision_of_signs(
-    ranking: Ranking, columns: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
+    ranking: Ranking, scores: Int[Tensor, " K"], labels: Float[Tensor, "N K"]
 ) -> Float[Tensor, "2 K"]:
-    """Average precision of +score and -score, label k with the score in columns[k] alone."""
-    found = []
-    for part in torch.arange(len(columns)).split(max(1, _CHUNK // len(labels))):
-        rows, chosen = labels[:, part].T.contiguous(), columns[part]
-        hits = torch.zeros_like(rows).scatter_add_(1, ranking.groups[:, chosen].T, rows)
-        found.append(_precision_of_signs(hits, ranking.ends[:, chosen].T))
-    return torch.cat(found, dim=1)
+    """Average precision of +score and -score, label k with the score of index scores[k] alone."""
+    from_top, from_bottom = _precision_weights(ranking)
+    found = labels.new_empty(2, labels.shape[1])
+    for part in _pieces(labels):
+        rows, chosen = labels[:, part].T.contiguous(), scores[part]
+        positives = rows.sum(dim=1, keepdim=True)
+        hits = torch.zeros_like(rows).scatter_add_(1, ranking.groups[chosen], rows)
+        found[0, part], found[1, part] = _precision_sums(hits, positives, from_top[chosen], from_bottom[chosen])
+    return found / labels.sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -188,26 +198,37 @@ def _pairs(labels: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
     return positives * (len(labels) - positives)
 
 
-def _precision_of_signs(hits: Float[Tensor, "K N"], ends: Float[Tensor, "*K N"]) -> Float[Tensor, "2 K"]:
-    """From the positives in each tie group, best score first, and the number of inputs up to its end."""
-    n = hits.shape[1]
-    through = hits.cumsum(dim=1)
-    positives = through[:, -1]
-    from_below = n - torch.cat([torch.zeros_like(ends[..., :1]), ends[..., :-1]], dim=-1)
-    plus = (hits * through / ends).sum(dim=1)
-    minus = (hits * (positives[:, None] - through + hits) / from_below.clamp_min(1)).sum(dim=1)
-    return torch.stack([plus, minus]) / positives
+def _precision_weights(ranking: Ranking) -> tuple[Float[Tensor, "M N"], Float[Tensor, "M N"]]:
+    """One over the number of inputs at or above each tie group, and at or below it."""
+    return 1 / ranking.ends, 1 / (ranking.ends.shape[1] - ranking.starts).clamp_min(1)
 
 
-def _shares_of_top(ranking: Ranking, quota: float) -> Float[Tensor, "N M"]:
+def _precision_sums(
+    hits: Float[Tensor, "K N"],
+    positives: Float[Tensor, "K 1"],
+    from_top: Float[Tensor, "*K N"],
+    from_bottom: Float[Tensor, "*K N"],
+) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
+    """Positives times average precision of both signs, from the positives in each tie group, the highest first."""
+    above = hits.cumsum(dim=1)
+    below = (positives + hits).sub_(above)
+    return _inner(above.mul_(hits), from_top), _inner(below.mul_(hits), from_bottom)
+
+
+def _inner(rows: Float[Tensor, "K N"], weights: Float[Tensor, "*K N"]) -> Float[Tensor, " K"]:
+    """Inner product of each row with the weights, or with its own row of weights."""
+    return (rows[:, None] @ weights[..., None])[:, 0, 0]
+
+
+def _pieces(labels: Float[Tensor, "N K"]) -> Iterator[slice]:
+    size = max(1, _CHUNK // len(labels))
+    return (slice(start, start + size) for start in range(0, labels.shape[1], size))
+
+
+def _shares_of_top(ranking: Ranking, quota: float) -> Float[Tensor, "M N"]:
     """Probability that an input is among the `quota` highest when ties are broken at random."""
-    last = ranking.ends.gather(0, ranking.groups)
-    first = last - torch.stack([_sizes(groups)[groups] for groups in ranking.groups.T], dim=1)
+    first, last = ranking.starts.gather(1, ranking.groups), ranking.ends.gather(1, ranking.groups)
     return ((quota - first) / (last - first)).clamp(0, 1)
-
-
-def _sizes(groups: Int[Tensor, " N"]) -> Float[Tensor, " G"]:
-    return torch.bincount(groups).to(torch.float64)
 
 
 def _checked_quota(quota: Tensor, labels: Float[Tensor, "N L"]) -> Float[Tensor, " L"]:
