@@ -2,18 +2,17 @@ import logging
 from importlib.metadata import version
 from pathlib import Path
 
-import gguf
+import gguf as reference
 import pytest
 import tiny_gguf
 import torch
 from gguf import GGMLQuantizationType
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from real_gemma import gemma, needs_gemma
 from tangentlens.errors import InvalidInputError, MissingExtraError
 from tangentlens.models.folder_cache import damage, read_manifest, sha256
 from tangentlens.models.gguf import gguf_folder, packaged_gemma, packaged_gemma_installed
-
-real = pytest.mark.skipif(not packaged_gemma_installed(), reason="the extra 'gemma' is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +37,8 @@ def test_quantised_blocks_become_what_the_reference_library_reads_from_them(tmp_
     loaded = AutoModelForCausalLM.from_pretrained(gguf_folder(tmp_path / "q8.gguf", cache=tmp_path / "cache"))
     name = "model.layers.4.mlp.down_proj.weight"
     weight = model.get_parameter(name).detach().numpy()
-    expected = gguf.quants.dequantize(
-        gguf.quants.quantize(weight, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+    expected = reference.quants.dequantize(
+        reference.quants.quantize(weight, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
     )
     assert torch.equal(loaded.get_parameter(name), torch.from_numpy(expected))
     assert not torch.equal(loaded.get_parameter(name), torch.from_numpy(weight))
@@ -99,7 +98,7 @@ def test_a_missing_extra_is_named(monkeypatch):
     assert not packaged_gemma_installed()
 
 
-@real
+@needs_gemma
 def test_damaged_chunks_of_the_package_are_refused(tmp_path, monkeypatch):
     chunk = tmp_path / "chunk"
     chunk.write_bytes(b"GGUF but not the model")
@@ -108,10 +107,9 @@ def test_damaged_chunks_of_the_package_are_refused(tmp_path, monkeypatch):
         packaged_gemma(cache=tmp_path / "cache")
 
 
-@real
+@needs_gemma
 def test_the_packaged_gemma_writes_english():
-    folder = packaged_gemma()
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = gemma()
     batch = tokenizer("Once upon a time, there was a little girl named", return_tensors="pt")
     with torch.no_grad():
         logits = model(**batch).logits

