@@ -1,13 +1,15 @@
 """A mean with an interval, over seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Figure
+
+_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def mean_interval(values: Sequence[float], *, seeds: Sequence[int] = (), unit: str = "", level: float = 0.95) -> Figure:
@@ -25,13 +27,13 @@ def mean_interval(values: Sequence[float], *, seeds: Sequence[int] = (), unit: s
     Raises:
         InvalidInputError: seeds and values differ in length, or the level is not between 0 and 1.
     """
-    kept, kept_seeds = _finite(values, seeds, level)
-    n = len(kept)
-    interval = None
-    if n > 1:
+
+    def student(kept: _Vector) -> tuple[float, float]:
+        n, mean = len(kept), float(np.mean(kept))
         spread = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(np.std(kept, ddof=1)) / math.sqrt(n)
-        interval = (float(np.mean(kept)) - spread, float(np.mean(kept)) + spread)
-    return Figure(float(np.mean(kept)) if n else None, interval, n, kept_seeds, unit)
+        return mean - spread, mean + spread
+
+    return _figure(values, seeds, unit, level, student)
 
 
 def share_interval(
@@ -51,14 +53,15 @@ def share_interval(
         InvalidInputError: a value is neither 0 nor 1, seeds and values differ in length, or the level is not between
             0 and 1.
     """
-    kept, kept_seeds = _finite(values, seeds, level)
-    if not np.isin(kept, (0.0, 1.0)).all():
-        raise InvalidInputError(f"a share counts zeros and ones, not {kept.tolist()}", where="values")
-    n = len(kept)
-    if n < 2:
-        return Figure(float(kept[0]) if n else None, None, n, kept_seeds, unit)
-    found = stats.binomtest(int(kept.sum()), n).proportion_ci(confidence_level=level, method="wilson")
-    return Figure(float(np.mean(kept)), (float(found.low), float(found.high)), n, kept_seeds, unit)
+
+    def wilson(kept: _Vector) -> tuple[float, float]:
+        found = stats.binomtest(int(kept.sum()), len(kept)).proportion_ci(confidence_level=level, method="wilson")
+        return float(found.low), float(found.high)
+
+    strays = [value for value in values if math.isfinite(value) and value not in (0, 1)]
+    if strays:
+        raise InvalidInputError(f"a share counts zeros and ones, not {strays}", where="values")
+    return _figure(values, seeds, unit, level, wilson)
 
 
 def bootstrap_interval(
@@ -85,22 +88,26 @@ def bootstrap_interval(
     Raises:
         InvalidInputError: seeds and values differ in length, or the level is not between 0 and 1.
     """
-    kept, kept_seeds = _finite(values, seeds, level)
-    n = len(kept)
-    if n < 2:
-        return Figure(float(kept[0]) if n else None, None, n, kept_seeds, unit)
-    mean = float(np.mean(kept))
-    if np.ptp(kept) == 0:
-        return Figure(mean, (mean, mean), n, kept_seeds, unit)
-    found = stats.bootstrap(
-        (kept,), np.mean, n_resamples=resamples, confidence_level=level, method="BCa", random_state=random
-    ).confidence_interval
-    return Figure(mean, (float(found.low), float(found.high)), n, kept_seeds, unit)
+
+    def accelerated(kept: _Vector) -> tuple[float, float]:
+        if np.ptp(kept) == 0:
+            return float(kept[0]), float(kept[0])
+        found = stats.bootstrap(
+            (kept,), np.mean, n_resamples=resamples, confidence_level=level, method="BCa", rng=random
+        ).confidence_interval
+        return float(found.low), float(found.high)
+
+    return _figure(values, seeds, unit, level, accelerated)
 
 
-def _finite(
-    values: Sequence[float], seeds: Sequence[int], level: float
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], tuple[int, ...]]:
+def _figure(
+    values: Sequence[float],
+    seeds: Sequence[int],
+    unit: str,
+    level: float,
+    bounds: Callable[[_Vector], tuple[float, float]],
+) -> Figure:
+    """Mean of the finite values with the bounds that two of them or more give."""
     if seeds and len(seeds) != len(values):
         raise InvalidInputError(
             f"{len(values)} values and {len(seeds)} seeds", where="seeds", remedy="Give one seed for each value."
@@ -109,4 +116,6 @@ def _finite(
         raise InvalidInputError(f"the level is {level}", where="level", remedy="Give a number between 0 and 1.")
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     finite = np.isfinite(array)
-    return array[finite], tuple(seed for seed, keep in zip(seeds, finite.tolist(), strict=False) if keep)
+    kept, n = array[finite], int(finite.sum())
+    kept_seeds = tuple(seed for seed, keep in zip(seeds, finite.tolist(), strict=False) if keep)
+    return Figure(float(np.mean(kept)) if n else None, bounds(kept) if n > 1 else None, n, kept_seeds, unit)
