@@ -44,6 +44,16 @@ class SmallEncoder(nn.Module):
         return self.readout(self.block(hidden)[:, 0])
 
 
+class EncoderStack(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(6), enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.layers(x)[:, -1, :3]
+
+
 class SequenceFirstAttention(nn.Module):
     """The batch is the second axis inside."""
 
@@ -173,6 +183,20 @@ class ProductOfWeights(nn.Module):
         return torch.relu(x @ (self.W.T @ self.W)) @ self.V.to(torch.float64).to(x.dtype).reshape(7, 3)
 
 
+class SplitAndSliced(nn.Module):
+    """One raw matrix split unevenly, sliced across the pieces, reshaped, and used as a table by an index."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(4, 7))
+
+    def forward(self, x):
+        q, k, v = self.W.split([2, 3, 2], dim=1)
+        y = torch.tanh(functional.linear(x, k.T)) * torch.einsum("nd,dk->nk", x, self.W[:, 1:4])
+        y = y + (x @ q @ v.T)[:, :3] * self.W.reshape(7, 4)[2, :3]
+        return y + self.W[x[:, :2].argmax(1)][:, 4:]
+
+
 class EinsumEllipsis(nn.Module):
     """Three operands, an ellipsis, a diagonal (no rule), and both ends of one tensor."""
 
@@ -243,6 +267,7 @@ CASES = [
     ),
     Case("tied embedding", TiedEmbedding, _tokens(11, 7, 4)),
     Case("encoder", SmallEncoder, _normal(6, 4, 4)),
+    Case("encoder stack", EncoderStack, _normal(5, 3, 6)),
     Case("sequence-first attention", SequenceFirstAttention, _normal(6, 4, 6)),
     Case("cnn", ConvolutionalNet, _normal(6, 4, 6, 6)),
     Case("conv1d", Convolution1d, _normal(6, 2, 5)),
@@ -256,6 +281,7 @@ CASES = [
     Case("elman", lambda: Recurrent(nn.RNN, bias=False), _normal(5, 3, 3)),
     Case("raw parameters", RawParameters, _normal(9, 7)),
     Case("product of weights", ProductOfWeights, _normal(9, 7)),
+    Case("split and sliced", SplitAndSliced, _normal(8, 4)),
     Case("einsum", EinsumEllipsis, _normal(7, 3, 4)),
     Case("tied raw embedding", TiedRawEmbedding, _tokens(9, 6, 6)),
     Case("without rules", WithoutRules, _normal(5, 2, 3)),
