@@ -35,7 +35,7 @@ CASES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(case=CASES)
 def test_equal_scikit_learn_ties_included(case: tuple[Tensor, Tensor]) -> None:
     scores, labels = case
@@ -44,7 +44,7 @@ def test_equal_scikit_learn_ties_included(case: tuple[Tensor, Tensor]) -> None:
         assert torch.allclose(ours(scores, labels), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-13)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(case=CASES)
 def test_criteria_give_both_signs_and_pairs_what_the_plain_functions_give(case: tuple[Tensor, Tensor]) -> None:
     scores, labels = case
@@ -57,7 +57,7 @@ def test_criteria_give_both_signs_and_pairs_what_the_plain_functions_give(case: 
         assert torch.allclose(paired, both[:, columns, torch.arange(len(columns))], rtol=0, atol=1e-13)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(case=CASES, seed=st.integers(0, 2**31))
 def test_depend_on_the_order_of_the_scores_alone(case: tuple[Tensor, Tensor], seed: int) -> None:
     scores, labels = case
@@ -68,7 +68,7 @@ def test_depend_on_the_order_of_the_scores_alone(case: tuple[Tensor, Tensor], se
         assert torch.allclose(measure(scores[rows], labels[rows]), plain, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(case=CASES, quota=st.integers(1, 40))
 def test_precision_at_quota_is_the_mean_over_random_breaking_of_ties(case: tuple[Tensor, Tensor], quota: int) -> None:
     scores, labels = case

@@ -43,7 +43,7 @@ def plain_selection(scores: Tensor, y: Tensor, train: Tensor, criterion: str) ->
     return best
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=4)
 @given(seed=st.integers(0, 2**31), criterion=st.sampled_from(sorted(CRITERIA)))
 def test_equals_a_plain_loop_over_layers_modes_and_signs(seed: int, criterion: str) -> None:
     scores, labels, train = problem(seed)

@@ -109,7 +109,8 @@ def test_bad_input_is_refused() -> None:
     for options, match in (
         ({"level": 1.0}, "level=1.0"),
         ({"resamples": 0}, "resamples=0"),
-        ({"within": torch.arange(8)}, "nothing to resample"),
+        ({"within": torch.arange(8) / 9}, "nothing to resample"),
+        ({"within": torch.full((8,), float("nan"))}, "nothing to resample"),
         ({"within": torch.zeros(8, 2)}, "nothing to resample"),
         ({"statistic": lambda weights: weights.sum(dim=1)}, "statistic"),
     ):

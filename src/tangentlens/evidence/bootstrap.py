@@ -48,7 +48,7 @@ def stratified_bootstrap_interval(
 
     Args:
         statistic: (B, N) float64 numbers of times that each row counts -> (B, K).
-        within: (N,) integers or Booleans, the stratum of each row; zeros for one stratum. A stratum of one row stays.
+        within: (N,) the stratum of each row; zeros for one stratum. A stratum of one row stays.
         random: source of the resamples.
         level: coverage of the interval.
         resamples: number of bootstrap samples.
@@ -130,10 +130,12 @@ def _checked_strata(within: Tensor, level: float, resamples: int) -> Int[Tensor,
             where="stratified_bootstrap_interval",
             remedy="Give a level between 0 and 1, and one resample or more.",
         )
-    if within.ndim != 1 or len(within.unique()) == len(within):
+    strata: Tensor
+    distinct, strata = within.detach().cpu().unique(return_inverse=True)
+    if within.ndim != 1 or len(distinct) == len(within) or not bool(within.isfinite().all()):
         raise InvalidInputError(
             f"strata of shape {tuple(within.shape)} leave nothing to resample",
             where="within",
-            remedy="Give a vector with a stratum of 2 rows or more.",
+            remedy="Give a finite vector with a stratum of 2 rows or more.",
         )
-    return within.detach().cpu().to(torch.int64)
+    return strata

@@ -55,7 +55,7 @@ def permutation_test(
         statistic: (B, N, L) label matrices -> (B, ...) float64; it repeats the whole selection.
         labels: (N, L); rows are permuted, jointly over the labels.
         generator: source of the permutations.
-        within: (N,) integers or Booleans: rows are exchanged within equal values only (the halves; stories).
+        within: (N,) rows are exchanged within equal values only (the halves; stories); by default all with all.
         permutations: number of random orders B; the smallest possible p is 1 / (1 + B).
         chunk: random orders handed to the statistic at a time; changes memory, not the result.
 
@@ -116,11 +116,13 @@ def _checked_strata(labels: Tensor, within: Tensor | None, permutations: int, ch
         raise InvalidInputError(
             f"expected labels of shape (N, L) with N at least 2, not {tuple(labels.shape)}", where="labels"
         )
-    strata = torch.zeros(len(labels), dtype=torch.int64) if within is None else within.to(torch.int64).cpu()
-    if strata.shape != (len(labels),):
+    given = torch.zeros(len(labels)) if within is None else within.detach().cpu()
+    if given.shape != (len(labels),) or not bool(given.isfinite().all()):
         raise InvalidInputError(
-            f"{len(labels)} rows of labels and strata of shape {tuple(strata.shape)}", where="within"
+            f"expected a finite stratum for each of {len(labels)} rows, not shape {tuple(given.shape)}", where="within"
         )
-    if len(strata.unique()) == len(strata):
+    strata: Tensor
+    distinct, strata = given.unique(return_inverse=True)
+    if len(distinct) == len(strata):
         raise InvalidInputError("every stratum has one row: nothing can be exchanged", where="within")
     return strata
