@@ -11,6 +11,7 @@ from tangentlens.store import StoredRun
 
 _GROUP = "overlap.group."
 _FAMILIES = ("n", "m", "sum", "difference", "axis_sum", "axis_difference", "2n", "2m")
+_PARAMETERS = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_U")  # as the data meet them
 _WORDS = {"axis_sum": "axis-sum", "axis_difference": "axis-difference"}
 
 
@@ -52,11 +53,11 @@ def _frequencies(run: StoredRun) -> Table:
         rows.append((str(record.seed), *named, *cells))
     columns = (
         "Seed",
-        "Key frequencies, kernel",
-        "embedding",
-        "Test accuracy where the paper stops",
+        "Frequencies, kernel",
+        "Frequencies, embedding",
+        "Accuracy, paper's end",
         "Last epoch",
-        "Test accuracy",
+        "Accuracy",
         "Onset",
         "Sum",
         "Axis-sum",
@@ -89,10 +90,7 @@ def _dynamics(run: StoredRun) -> Chart:
 
 
 def _layers(run: StoredRun) -> tuple[Block, ...]:
-    groups = sorted(
-        {key.removeprefix(_GROUP).split(".")[0] for key in run.figures if key.endswith(".axis_sum.percent")}
-    )
-    groups = [name for name in groups if f"{_GROUP}{name}.sum.percent" in run.figures]
+    groups = [name for name in _PARAMETERS if f"{_GROUP}{name}.sum.percent" in run.figures]
     if not groups:
         return (Note("No network of this run has learned the task: there is no table of layers."),)
     values = np.array([[_percent(run, group, family) for family in _FAMILIES] for group in groups])
@@ -118,7 +116,7 @@ def _layers(run: StoredRun) -> tuple[Block, ...]:
     expected = number(chance.value, chance.unit) if chance else number(None)
     return (
         Lead(sentence),
-        chart(figure, sentence, height=420, below=60),
+        chart(figure, sentence, height=450, below=90),
         Note(
             "Percent of a family, at the key frequencies, inside modes 0..4K of one parameter's own kernel, K the "
             f"number of key frequencies; mean over networks. As many random directions would hold {expected}. 2n and "
