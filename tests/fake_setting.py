@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from tangentlens.evidence.claims import Claim
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings import Setting
@@ -29,6 +30,18 @@ def measure(config: FakeConfig, seed: int, progress: Progress = silent) -> Measu
     return Measurement(seed, figures, {"x": "count"}, {"a": torch.full((2,), float(seed))}, notes)
 
 
-def fake(measure: Callable[..., Measurement] = measure) -> dict[str, Setting]:
-    """The registry with this setting alone."""
-    return {"fake": Setting(FakeConfig, measure)}
+def evidence(_config: FakeConfig, measured: Measurement, progress: Progress = silent) -> Measurement:
+    """The figure `twice`, from what was measured and nothing else."""
+    progress("evidence", 1, 1)
+    doubled = 2 * measured.arrays["a"]
+    return Measurement(measured.seed, {"twice": float(doubled[0])}, {"twice": "count"}, {"b": doubled}, ("doubled",))
+
+
+CLAIMS = (Claim("grows", "twice x is more than x", "twice", "x", "x itself"),)
+
+
+def fake(
+    measure: Callable[..., Measurement] = measure, evidence: Callable[..., Measurement] | None = None
+) -> dict[str, Setting]:
+    """The registry with this setting alone; without evidence unless some is given."""
+    return {"fake": Setting(FakeConfig, measure, evidence=evidence, claims=CLAIMS if evidence else ())}

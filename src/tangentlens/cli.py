@@ -15,6 +15,7 @@ from tangentlens.config import read_config
 from tangentlens.console import Terminal, listening, reporting, start_logging
 from tangentlens.errors import InvalidInputError
 from tangentlens.experiments import Expectation
+from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
@@ -36,6 +37,10 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which method
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run; finished seeds are kept.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run once the new one is complete.")]
+NoEvidence = Annotated[
+    bool,
+    typer.Option("--no-evidence", help="Leave out nulls, interventions and baselines; `evidence` adds them later."),
+]
 
 
 def main() -> None:
@@ -70,13 +75,16 @@ def _common(
 
 @app.command()
 def demo(out: Out = None, overwrite: Overwrite = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Train the paper's MLP once and follow its kernel: under a minute. Replaces its own earlier run in runs/demo."""
+    """Train the paper's MLP once and follow its kernel: under a minute. Replaces its own earlier run in runs/demo.
+
+    Without evidence, which one network cannot give; `tangentlens evidence runs/demo` adds what it can.
+    """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal, resume=_command("demo", out, overwrite=out is not None)):
         config = read_config(experiments.find("mlp").config).model_copy(update={"seeds": (0,)})
         folder, replace = out or Path("runs/demo"), overwrite or out is None
         with listening(terminal) as progress:
-            folder = run_config(config, folder, overwrite=replace, progress=progress)
+            folder = run_config(config, folder, overwrite=replace, evidence=False, progress=progress)
         _summarise(terminal, folder)
 
 
@@ -86,17 +94,20 @@ def run(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    no_evidence: NoEvidence = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a config: any setting, any seeds. Goes to runs/<setting>-<name of the config> unless --out says otherwise."""
     terminal = _terminal(quiet, verbose)
-    again = _command(f"run {shlex.quote(str(config))}", out, resume=True, overwrite=overwrite)
+    again = _command(f"run {shlex.quote(str(config))}", out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
         checked = read_config(config)
         folder = out or Path("runs") / _run_name(config, checked.model_dump()["setting"])
         with listening(terminal) as progress:
-            folder = run_config(checked, folder, overwrite=overwrite, resume=resume, progress=progress)
+            folder = run_config(
+                checked, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
+            )
         _summarise(terminal, folder)
 
 
@@ -106,12 +117,14 @@ def reproduce(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    no_evidence: NoEvidence = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the paper's experiment with all its seeds and hold its figures against what is expected of them."""
     terminal = _terminal(quiet, verbose)
-    with reporting(terminal, resume=_command(f"reproduce {setting}", out, resume=True, overwrite=overwrite)):
+    again = _command(f"reproduce {setting}", out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
+    with reporting(terminal, resume=again):
         for name in _chosen(setting):
             folder = _reproduction_folder(name, setting, out)
             if setting == "all" and resume and not overwrite and is_run(folder):
@@ -119,8 +132,25 @@ def reproduce(
                 continue
             with listening(terminal) as progress:
                 config = read_config(experiments.find(name).config)
-                folder = run_config(config, folder, overwrite=overwrite, resume=resume, progress=progress)
+                folder = run_config(
+                    config, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
+                )
             _summarise(terminal, folder)
+
+
+@app.command()
+def evidence(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute evidence again that is there.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Add nulls, interventions, baselines and verdicts to a stored run, from what it holds."""
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal, resume=_command(f"evidence {shlex.quote(str(run))}", None)):
+        with listening(terminal) as progress:
+            add_evidence(run, overwrite=overwrite, progress=progress)
+        _summarise(terminal, run)
 
 
 @app.command()
@@ -141,10 +171,13 @@ def _terminal(quiet: bool, verbose: bool) -> Terminal:
     return terminal
 
 
-def _command(words: str, out: Path | None, *, resume: bool = False, overwrite: bool = False) -> str:
+def _command(
+    words: str, out: Path | None, *, resume: bool = False, overwrite: bool = False, no_evidence: bool = False
+) -> str:
     options = [f"--out {shlex.quote(str(out))}"] if out else []
     options += ["--resume"] if resume else []
     options += ["--overwrite"] if overwrite else []
+    options += ["--no-evidence"] if no_evidence else []
     return " ".join(["tangentlens", words, *options])
 
 

@@ -7,20 +7,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
-from tangentlens.config import config_text
+from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
+from tangentlens.evidence.claims import Claim, Evidence, evidence_figures, judge
 from tangentlens.evidence.intervals import mean_interval, share_interval
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
 from tangentlens.settings import SETTINGS, Setting
-from tangentlens.store import Draft, SeedRecord, begin, complete
-from tangentlens.store.arrays import read_seed, seed_path, write_measurement
+from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
+from tangentlens.store.arrays import (
+    evidence_path,
+    read_measurement,
+    read_seed,
+    read_seeds,
+    seed_path,
+    write_evidence,
+    write_measurement,
+)
 from tangentlens.store.atomic import storing
-from tangentlens.store.environment import write_environment
+from tangentlens.store.environment import describe_environment, differences, write_environment
 from tangentlens.store.results import write_results
 
 _log = logging.getLogger(__name__)
@@ -32,6 +42,7 @@ def run(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    evidence: bool = True,
     progress: Progress = silent,
     settings: Mapping[str, Setting] = SETTINGS,
 ) -> Path:
@@ -42,6 +53,8 @@ def run(
         folder: where the run goes; it is built in the sibling `<name>.partial`.
         overwrite: replace a complete run, once the new one is complete.
         resume: go on from an interrupted run of the same config, keeping its finished seeds.
+        evidence: also nulls, interventions, baselines and the verdicts on the paper's claims, where the setting has
+            them; `add_evidence` can do it later.
         progress: told the stage and how far it is.
         settings: the settings that a config may name.
 
@@ -59,13 +72,91 @@ def run(
     progress("seeds", 0, len(seeds))
     for done, seed in enumerate(seeds, start=1):
         _measure_once(measure, config, seed, draft, progress)
+        if evidence and setting.evidence:
+            _examine_once(setting.evidence, config, seed, draft.partial, progress)
         progress("seeds", done, len(seeds))
-    records = [read_seed(seed_path(draft.partial, seed)) for seed in seeds]
-    write_results(draft.partial / "results.json", summarise(records))
-    write_environment(draft.partial, {**draft.environment, "seconds": sum(record.seconds for record in records)})
-    build_report(draft.partial)
+    _write_findings(draft.partial, setting, draft.environment)
     shutil.rmtree(_shared(draft), ignore_errors=True)
     return complete(draft)
+
+
+def add_evidence(
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    settings: Mapping[str, Setting] = SETTINGS,
+) -> Path:
+    """Add nulls, interventions, baselines and verdicts to a complete run, from the arrays it holds: no kernel of its
+    own is computed again.
+
+    The run stays readable throughout: a seed's evidence appears in one step, figures and report are replaced last. An
+    interrupted call is taken up where it stopped.
+
+    Args:
+        folder: a complete run.
+        overwrite: compute evidence again that is there already.
+        progress: told the stage and how far it is.
+        settings: the settings that a run may be of.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InvalidInputError: the folder is no run, its setting has no evidence, or evidence there was made with other
+            versions.
+        StoreError: the folder cannot be written, or lacks arrays that the evidence needs.
+    """
+    run = open_run(folder)
+    config = parse_config(run.config_text, where=str(folder / "config.toml"), settings=settings)
+    setting = _setting(config, settings)
+    if setting.evidence is None:
+        raise InvalidInputError(f"there is no evidence for the setting {run.setting}", where=str(folder))
+    seeds = [record.seed for record in run.seeds]
+    environment = _examined_environment(run, overwrite)
+    if overwrite:
+        for seed in seeds:
+            evidence_path(folder, seed).unlink(missing_ok=True)
+    write_environment(folder, environment)
+    progress("seeds", 0, len(seeds))
+    for done, seed in enumerate(seeds, start=1):
+        _examine_once(setting.evidence, config, seed, folder, progress)
+        progress("seeds", done, len(seeds))
+    _write_findings(folder, setting, environment)
+    return folder
+
+
+def _examined_environment(run: StoredRun, overwrite: bool) -> dict[str, Any]:
+    """The run's environment with that of its evidence, which must not be made of two."""
+    now = describe_environment()
+    before = run.environment.get("evidence", now)
+    changed = () if overwrite else differences(before, now)
+    if changed:
+        raise InvalidInputError(
+            f"the evidence there was made with other versions: {'; '.join(changed)}",
+            where=str(run.folder),
+            remedy="Give --overwrite to compute all of it again.",
+        )
+    return {**run.environment, "evidence": now}
+
+
+def _write_findings(folder: Path, setting: Setting, environment: Mapping[str, Any]) -> None:
+    """Figures, verdicts, environment and report from what the run's arrays hold."""
+    records = read_seeds(folder)
+    judged = evidence_figures(_judged(setting.claims, records)) if _examined(folder, records) else {}
+    write_results(folder / "results.json", {**summarise(records), **judged})
+    write_environment(folder, {**environment, "seconds": sum(record.seconds for record in records)})
+    build_report(folder)
+
+
+def _examined(folder: Path, records: Sequence[SeedRecord]) -> bool:
+    return all(evidence_path(folder, record.seed).exists() for record in records)
+
+
+def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
+    keys = dict.fromkeys(key for record in records for key in record.figures)
+    units = {key: unit for record in records for key, unit in record.units.items()}
+    return judge(claims, {key: _values(key, records) for key in keys}, [record.seed for record in records], units)
 
 
 def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:
@@ -76,10 +167,14 @@ def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:
 
 def _summary(key: str, records: Sequence[SeedRecord]) -> Figure:
     """A seed without the figure counts as NaN, which the mean leaves out."""
-    values = [math.nan if (value := record.figures.get(key)) is None else value for record in records]
+    values = _values(key, records)
     unit = next((record.units[key] for record in records if key in record.units), "")
     interval = share_interval if unit == "share" else mean_interval
     return interval(values, seeds=[record.seed for record in records], unit=unit)
+
+
+def _values(key: str, records: Sequence[SeedRecord]) -> list[float]:
+    return [math.nan if (value := record.figures.get(key)) is None else value for record in records]
 
 
 def _prepared(
@@ -110,6 +205,18 @@ def _measure_once(
     start = time.perf_counter()
     measurement = measure(config, seed, progress)
     write_measurement(draft.partial, measurement, time.perf_counter() - start)
+
+
+def _examine_once(
+    evidence: Callable[..., Measurement], config: BaseModel, seed: int, folder: Path, progress: Progress
+) -> None:
+    """Store the evidence on a seed, unless it is there already."""
+    if evidence_path(folder, seed).exists():
+        _log.info("the evidence on seed %d is kept from before", seed)
+        return
+    start = time.perf_counter()
+    found = evidence(config, read_measurement(seed_path(folder, seed)), progress)
+    write_evidence(folder, found, time.perf_counter() - start)
 
 
 def _setting(config: BaseModel, settings: Mapping[str, Setting]) -> Setting:

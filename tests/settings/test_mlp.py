@@ -13,6 +13,7 @@ from tangentlens.kernels import entk
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.records import Measurement
 from tangentlens.settings.mlp import Config, measure
+from tangentlens.settings.mlp_evidence import evidence
 
 
 def config(**training: Any) -> Config:
@@ -67,6 +68,10 @@ def test_arrays_and_figures_are_those_of_the_contract(found: Measurement) -> Non
         "cliffs": (len(found.arrays["cliffs"]),),
         "modes.rotated": (49, 24),
         "modes.frequency": (24,),
+        "modes": (49, 48),
+        "overlap.null": (5, 100),
+        "parameter.hidden.weight": (64, 14),
+        "parameter.readout.weight": (7, 64),
     }
     assert found.arrays["epoch"].tolist() == [0, 5, 10, 15, 20]
     assert found.arrays["modes.rotated"].dtype == torch.float32
@@ -126,4 +131,5 @@ def test_the_experiment_is_the_default_config_and_expects_figures_that_exist(fou
     experiment = find("mlp")
     assert read_config(experiment.config) == Config()
     assert experiment.expectations
-    assert {row.key for row in experiment.expectations} <= found.figures.keys()
+    examined = evidence(config(), found)
+    assert {row.key for row in experiment.expectations} <= found.figures.keys() | examined.figures.keys()

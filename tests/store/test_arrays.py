@@ -4,7 +4,15 @@ import torch
 
 from tangentlens.errors import StoreError
 from tangentlens.records import Measurement
-from tangentlens.store.arrays import read_seed, read_seeds, seed_path, write_measurement
+from tangentlens.store.arrays import (
+    evidence_path,
+    read_measurement,
+    read_seed,
+    read_seeds,
+    seed_path,
+    write_evidence,
+    write_measurement,
+)
 
 
 def measurement(seed: int = 3) -> Measurement:
@@ -81,3 +89,27 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(folder, monkeypat
 def test_an_unwritable_folder_is_a_store_error(tmp_path):
     with pytest.raises(StoreError, match="--out"):
         write_measurement(tmp_path / "absent", measurement(), 0.0)
+
+
+def test_evidence_lies_beside_the_measurement_and_is_read_with_it(folder):
+    write_measurement(folder, measurement(3), seconds=2.0)
+    added = Measurement(3, {"a.b": 9.0, "late": 1.0}, {"late": "ratio"}, {"more": torch.ones(2)}, ("a later note",))
+    assert write_evidence(folder, added, seconds=1.0) == evidence_path(folder, 3)
+    (record,) = read_seeds(folder)
+    assert (record.figures["a.b"], record.figures["late"], record.figures["missing"]) == (9.0, 1.0, None)
+    assert record.notes == ("a pair did not converge", "a later note")
+    assert (record.seconds, record.units["late"]) == (3.0, "ratio")
+    assert record.names == {*measurement(3).arrays, "more"}
+    np.testing.assert_array_equal(record.array("more"), [1, 1])
+    np.testing.assert_array_equal(record.array("transposed"), measurement(3).arrays["transposed"])
+
+
+def test_a_measurement_comes_back_whole(folder):
+    again = read_measurement(write_measurement(folder, measurement(), 0.0))
+    assert (again.seed, again.units, again.notes) == (3, measurement().units, measurement().notes)
+    assert again.figures["a.b"] == 1.5
+    assert np.isnan(again.figures["missing"])
+    for name, array in measurement().arrays.items():
+        assert torch.equal(again.arrays[name], array)
+    with pytest.raises(StoreError, match="seed-0009"):
+        read_measurement(seed_path(folder, 9))

@@ -13,6 +13,7 @@ projection after which nothing in them is correlated with these modes. Principal
 the left singular vectors of Z. So modes, principal components and random functions are compared through one map.
 """
 
+import scipy.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.models.functional import Inputs, PickOutput, functional_model
 from tangentlens.models.sites import Site
 
-_UNCORRELATED = 1e-6  # of the largest covariance that a function of that length could have
+_UNCORRELATED = 1e-7  # of the length of Z times that of the function, which bounds the length of Z^T q
 
 
 def patterns(site: Site, functions: Tensor) -> Float[Tensor, "w k"]:
@@ -47,7 +48,7 @@ def patterns(site: Site, functions: Tensor) -> Float[Tensor, "w k"]:
     Q = functions.to(Z)
     carried = Z.T @ Q
     sizes = torch.linalg.vector_norm(carried, dim=0)
-    limits = _UNCORRELATED * torch.linalg.matrix_norm(Z, ord=2) * torch.linalg.vector_norm(Q, dim=0)
+    limits = _UNCORRELATED * torch.linalg.matrix_norm(Z) * torch.linalg.vector_norm(Q, dim=0)
     kept = sizes > limits
     found: Tensor = carried[:, kept] / sizes[kept]
     return found
@@ -93,9 +94,9 @@ def random_directions(w: int, k: int, generator: torch.Generator) -> Float[Tenso
 
 def span(directions: Float[Tensor, "w k"]) -> Float[Tensor, "w r"]:
     """An orthonormal basis of the span; directions that depend on the others (to 1e-8) count once."""
-    U, sizes, _ = torch.linalg.svd(directions, full_matrices=False)
-    basis: Tensor = U[:, sizes > 1e-8 * sizes.amax()] if len(sizes) else U
-    return basis
+    Q, R, _ = scipy.linalg.qr(directions.cpu().numpy(), mode="economic", pivoting=True)
+    sizes = torch.from_numpy(abs(R.diagonal()))
+    return torch.from_numpy(Q[:, : int((sizes > 1e-8 * sizes[:1]).sum())]).to(directions.device)
 
 
 def _flat_gradient(outputs: Tensor, leaves: list[Tensor], cotangent: Tensor) -> Float[Tensor, " P"]:

@@ -149,6 +149,7 @@ class Section:
         build: from a run to blocks; called only when every array named in `arrays` is there.
         settings: the settings it belongs to; empty for all.
         arrays: names of the arrays it needs.
+        when: whether a run has what the section is about at all; True for every run by default.
     """
 
     name: str
@@ -156,10 +157,11 @@ class Section:
     build: Callable[[StoredRun], tuple[Block, ...]]
     settings: tuple[str, ...] = ()
     arrays: tuple[str, ...] = field(default=())
+    when: Callable[[StoredRun], bool] = field(default=lambda _run: True)
 
     def belongs_to(self, run: StoredRun) -> bool:
         """Whether the page of this run has the section."""
-        return not self.settings or run.setting in self.settings
+        return (not self.settings or run.setting in self.settings) and self.when(run)
 
     def blocks(self, run: StoredRun) -> tuple[Block, ...]:
         """The section's content, or a note on what the run lacks."""

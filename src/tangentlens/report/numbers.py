@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tangentlens.records import Figure
 
 _ABSENT = "not measured"
+_VERDICTS = {1.0: "holds", 0.0: "undecided", -1.0: "does not hold"}
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -16,6 +17,8 @@ def number(value: float | None, unit: str = "") -> str:
         return f"{value:.1f} %"
     if unit == "seconds":
         return duration(value)
+    if unit == "verdict":
+        return _VERDICTS.get(value, plain(value, decimals=0))
     if unit in ("count", "epoch", "epochs", "mode"):
         return plain(value, decimals=1)
     return plain(value, decimals=3)

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from tangentlens.evidence.claims import Claim
 from tangentlens.records import Measurement
-from tangentlens.settings import mlp, superposition, transformer
+from tangentlens.settings import mlp, mlp_claims, mlp_evidence, superposition, transformer
 from tangentlens.settings.transformer_config import Config as TransformerConfig
 
 
@@ -19,16 +20,21 @@ class Setting(NamedTuple):
         prepare: (config, folder, progress) -> anything, for what all seeds share: done once, before any seed is
             measured, and handed to measure as `prepared`. The folder is the run's own, kept until the run is complete;
             called again with it after an interruption, prepare goes on from what it finds there.
+        evidence: (config, what measure found of a seed, progress) -> Measurement: nulls, interventions, baselines. It
+            needs nothing else, so that it can be added to a complete run.
+        claims: what is judged by the figures of measurement and evidence over the seeds.
     """
 
     config: type[BaseModel]
     measure: Callable[..., Measurement]
     prepare: Callable[..., Any] | None = None
+    evidence: Callable[..., Measurement] | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
-    "mlp": Setting(mlp.Config, mlp.measure),
+    "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
     "superposition": Setting(superposition.Config, superposition.measure),
     "transformer": Setting(TransformerConfig, transformer.measure, transformer.prepare),
 }

@@ -15,13 +15,15 @@ from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
-from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
+from tangentlens.features.fourier import FAMILIES, fourier_family
+from tangentlens.features.functions import random_functions
 from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.linearised import compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.operators import DenseOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.settings.evidence_config import EvidenceConfig, evidence_generator
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.modular_addition import (
     accuracy_figures,
@@ -80,10 +82,11 @@ class Config(BaseModel):
         description="how it is trained, on the mean squared error",
     )
     analysis: AnalysisConfig = Field(default=AnalysisConfig(), description="how the kernel is read")
+    evidence: EvidenceConfig = Field(default=EvidenceConfig(), description="how its claims are tested")
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """The kernel of the model as it stands, with its leading eigenpairs."""
 
     ntk: EmpiricalNTK
@@ -100,6 +103,7 @@ class _Moment:
     checkpoint: Checkpoint
     spectrum: Float[Tensor, " m"]
     overlaps: Mapping[str, SubspaceOverlap]
+    null_overlaps: Float[Tensor, " R"]
     worst_residual: float
     converged: bool
     kernel_seconds: float
@@ -122,7 +126,8 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     split = train_test_split(len(inputs), config.data.train_fraction, generator)
     model = QuadraticMLP(p, config.model.width, generator)
     families = {name: fourier_family(name, p) for name in FAMILIES}
-    bases = _bases(families)
+    bases = family_bases(p)
+    nulls = _random_bases(config, seed, bases["sum"].shape[1])
 
     moments: list[_Moment] = []
     stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
@@ -130,8 +135,8 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     for checkpoint in train(
         model, inputs, labels(p), split.train, split.test, mean_squared_error, config.training, generator
     ):
-        reading = _read_kernel(model, inputs, config)
-        moments.append(_moment(checkpoint, reading, bases, p))
+        reading = read_kernel(model, inputs, config)
+        moments.append(_moment(checkpoint, reading, bases, nulls, p))
         progress(stage, len(moments), steps)
 
     # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
@@ -160,6 +165,8 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
         arrays={
             **curves,
             **_last_arrays(moments[-1], groups, cliffs),
+            "modes": reading.pairs.vectors.to(torch.float32),
+            **{f"parameter.{name}": value for name, value in moments[-1].checkpoint.state.items()},
             **heatmap_arrays(reading.pairs.vectors, families, p),
             **rotated_arrays(reading.pairs.vectors, p),
         },
@@ -167,19 +174,45 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     )
 
 
-def _bases(families: Mapping[str, FeatureFamily]) -> dict[str, Float[Tensor, "N r"]]:
-    """Centred orthonormal bases of the families, and of n and m together as "input"."""
+def family_bases(p: int) -> dict[str, Float[Tensor, "N r"]]:
+    """Centred orthonormal bases of the Fourier families, and of n and m together as "input"."""
+    families = {name: fourier_family(name, p) for name in FAMILIES}
     bases = {name: centred_basis(family.matrix) for name, family in families.items()}
     return {**bases, "input": centred_basis(torch.cat([families["n"].matrix, families["m"].matrix], dim=1))}
 
 
-def _read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> _Reading:
+def block_overlaps(vectors: Float[Tensor, "N k"], bases: Mapping[str, Tensor], p: int) -> dict[str, SubspaceOverlap]:
+    """What the paper reports: its first block against n and m, its second against the sum and the difference."""
+    first, second = (vectors[:, list(block)] for block in paper_blocks(p))
+    return {
+        "input": overlap_of_bases(first, bases["input"]),
+        "sum": overlap_of_bases(second, bases["sum"]),
+        "difference": overlap_of_bases(second, bases["difference"]),
+    }
+
+
+def _random_bases(config: Config, seed: int, dimension: int) -> Float[Tensor, "R N d"]:
+    """Random feature spaces with mean zero, each of the dimension of the sum family."""
+    generator = evidence_generator(seed, "random feature spaces")
+    N = config.data.p**2
+    return torch.stack([random_functions(N, dimension, generator) for _ in range(config.evidence.random_curves)])
+
+
+def _null_overlaps(modes: Float[Tensor, "N d"], nulls: Float[Tensor, "R N r"]) -> Float[Tensor, " R"]:
+    """Percent of each random feature space inside the modes."""
+    R, N, r = nulls.shape
+    inside = modes.T @ nulls.transpose(0, 1).reshape(N, R * r)  # (d, R r)
+    return 100 * inside.square().sum(dim=0).reshape(R, r).mean(dim=1)
+
+
+def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> Reading:
+    """Kernel and leading eigenpairs of the model as it stands."""
     start = time.perf_counter()
     ntk = entk(model, inputs, outputs="trace", groups="parameter")
     kernel = ntk.total.dense().to(torch.float64)
     middle = time.perf_counter()
     pairs = _eigenpairs(kernel, config)
-    return _Reading(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
+    return Reading(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
 
 
 def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
@@ -198,17 +231,13 @@ def _cliffs(pairs: Eigenpairs, config: Config) -> tuple[Cliff, ...]:
     )
 
 
-def _moment(checkpoint: Checkpoint, reading: _Reading, bases: Mapping[str, Tensor], p: int) -> _Moment:
+def _moment(checkpoint: Checkpoint, reading: Reading, bases: Mapping[str, Tensor], nulls: Tensor, p: int) -> _Moment:
     pairs = reading.pairs
-    first, second = (pairs.vectors[:, list(block)] for block in paper_blocks(p))
     return _Moment(
         checkpoint=checkpoint,
         spectrum=pairs.values,
-        overlaps={
-            "input": overlap_of_bases(first, bases["input"]),
-            "sum": overlap_of_bases(second, bases["sum"]),
-            "difference": overlap_of_bases(second, bases["difference"]),
-        },
+        overlaps=block_overlaps(pairs.vectors, bases, p),
+        null_overlaps=_null_overlaps(pairs.vectors[:, list(paper_blocks(p)[1])], nulls),
         worst_residual=float(pairs.residuals.max()),
         converged=bool(pairs.converged.all()),
         kernel_seconds=reading.kernel_seconds,
@@ -230,6 +259,7 @@ def _curves(moments: list[_Moment]) -> Arrays:
         percents = [moment.overlaps[name].percent for moment in moments]
         arrays[f"overlap.{name}"] = torch.tensor(percents, dtype=torch.float64)
     arrays["overlap.sum.derivative"] = central_differences(arrays["epoch"], arrays["overlap.sum"])
+    arrays["overlap.null"] = torch.stack([moment.null_overlaps for moment in moments]).to(torch.float32)
     arrays["spectrum.total"] = torch.stack([moment.spectrum for moment in moments])
     return arrays
 

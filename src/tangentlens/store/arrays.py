@@ -1,6 +1,11 @@
-"""arrays/seed-0000.safetensors: the arrays of one seed, with its figures and notes in the metadata."""
+"""The arrays of one seed, with its figures and notes in the metadata.
+
+arrays/seed-0000.safetensors is what the setting measured, arrays/evidence-0000.safetensors the evidence added to it;
+whoever reads a seed sees both as one.
+"""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tangentlens.errors import StoreError
@@ -22,7 +27,7 @@ _KEY = "tangentlens"
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """One stored seed, without its arrays, which are read from `path` when somebody asks.
+    """One stored seed, without its arrays, which are read from their files when somebody asks.
 
     Attributes:
         seed: the seed.
@@ -30,8 +35,7 @@ class SeedRecord:
         units: flat dotted key -> unit.
         notes: sentences for the reader.
         seconds: wall time of the measurement.
-        names: names of the arrays in the file.
-        path: the safetensors file.
+        sources: name of an array -> the safetensors file that holds it.
     """
 
     seed: int
@@ -39,25 +43,48 @@ class SeedRecord:
     units: Mapping[str, str]
     notes: tuple[str, ...]
     seconds: float
-    names: frozenset[str]
-    path: Path
+    sources: Mapping[str, Path]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the arrays."""
+        return frozenset(self.sources)
 
     def array(self, name: str) -> np.ndarray:
         """The array called `name`.
 
         Raises:
-            StoreError: the file has no such array, or is damaged.
+            StoreError: there is no such array, or its file is damaged.
         """
+        if name not in self.sources:
+            raise StoreError(f"seed {self.seed} holds no array {name!r}", remedy="Run the experiment again.")
+        path = self.sources[name]
         try:
-            with safe_open(self.path, framework="np") as stored:
+            with safe_open(path, framework="np") as stored:
                 return np.asarray(stored.get_tensor(name))
         except (OSError, SafetensorError) as error:
-            raise _damaged(self.path, error) from error
+            raise _damaged(path, error) from error
+
+    def extended(self, addition: "SeedRecord") -> "SeedRecord":
+        """This seed with what was measured of it later; where both have a figure or an array, the later one counts."""
+        return SeedRecord(
+            seed=self.seed,
+            figures={**self.figures, **addition.figures},
+            units={**self.units, **addition.units},
+            notes=(*self.notes, *addition.notes),
+            seconds=self.seconds + addition.seconds,
+            sources={**self.sources, **addition.sources},
+        )
 
 
 def seed_path(folder: Path, seed: int) -> Path:
-    """Where the arrays of a seed lie in a run folder."""
+    """Where the measurement of a seed lies in a run folder."""
     return folder / "arrays" / f"seed-{seed:04d}.safetensors"
+
+
+def evidence_path(folder: Path, seed: int) -> Path:
+    """Where the evidence added to a seed lies in a run folder."""
+    return folder / "arrays" / f"evidence-{seed:04d}.safetensors"
 
 
 def write_measurement(folder: Path, measurement: Measurement, seconds: float) -> Path:
@@ -71,6 +98,15 @@ def write_measurement(folder: Path, measurement: Measurement, seconds: float) ->
     Raises:
         StoreError: the folder cannot be written.
     """
+    return _write(seed_path(folder, measurement.seed), measurement, seconds)
+
+
+def write_evidence(folder: Path, measurement: Measurement, seconds: float) -> Path:
+    """Store the evidence on one seed beside its measurement; as `write_measurement`."""
+    return _write(evidence_path(folder, measurement.seed), measurement, seconds)
+
+
+def _write(path: Path, measurement: Measurement, seconds: float) -> Path:
     described = {
         "schema": 1,
         "seed": measurement.seed,
@@ -80,38 +116,57 @@ def write_measurement(folder: Path, measurement: Measurement, seconds: float) ->
         "seconds": seconds,
     }
     tensors = {name: _own(array) for name, array in measurement.arrays.items()}
-    path = seed_path(folder, measurement.seed)
     write_bytes(path, save(tensors, metadata={_KEY: json.dumps(described, allow_nan=False)}))
     return path
 
 
 def read_seed(path: Path) -> SeedRecord:
-    """The record of a stored seed; its arrays stay on disk.
+    """The record in one file; its arrays stay on disk.
 
     Raises:
-        StoreError: the file is missing, damaged, or was not written by `write_measurement`.
+        StoreError: the file is missing, damaged, or was not written by this module.
     """
     try:
         with safe_open(path, framework="np") as stored:
             described: dict[str, Any] = json.loads((stored.metadata() or {})[_KEY])
-            names = frozenset(stored.keys())
+            sources = dict.fromkeys(stored.keys(), path)
         return SeedRecord(
             seed=described["seed"],
             figures=described["figures"],
             units=described["units"],
             notes=tuple(described["notes"]),
             seconds=described["seconds"],
-            names=names,
-            path=path,
+            sources=sources,
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
 
 
+def read_measurement(path: Path) -> Measurement:
+    """What was stored in one file, arrays and all; a figure that the seed does not have is NaN again.
+
+    Raises:
+        StoreError: as `read_seed`.
+    """
+    record = read_seed(path)
+    try:
+        arrays: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    figures = {key: math.nan if value is None else value for key, value in record.figures.items()}
+    return Measurement(record.seed, figures, record.units, arrays, record.notes)
+
+
 def read_seeds(folder: Path) -> tuple[SeedRecord, ...]:
-    """All seeds stored in a run folder, in the order of their numbers."""
-    records = (read_seed(path) for path in (folder / "arrays").glob("seed-*.safetensors"))
+    """All seeds stored in a run folder with their evidence, in the order of their numbers."""
+    measured = (read_seed(path) for path in (folder / "arrays").glob("seed-*.safetensors"))
+    records = (_with_evidence(folder, record) for record in measured)
     return tuple(sorted(records, key=lambda record: record.seed))
+
+
+def _with_evidence(folder: Path, record: SeedRecord) -> SeedRecord:
+    path = evidence_path(folder, record.seed)
+    return record.extended(read_seed(path)) if path.exists() else record
 
 
 def _own(array: Tensor) -> Tensor:

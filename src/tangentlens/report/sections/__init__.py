@@ -3,10 +3,13 @@
 from tangentlens.report.blocks import Section
 from tangentlens.report.sections import (
     certificates,
+    claims,
     cost,
     figures,
     headline,
+    interventions,
     layers,
+    leaderboard,
     linearised,
     modes,
     overlap,
@@ -21,6 +24,7 @@ from tangentlens.report.sections import (
 
 SECTIONS: tuple[Section, ...] = (
     headline.SECTION,
+    claims.SECTION,
     overview.SECTION,
     training.SECTION,
     superposition.SECTION,
@@ -30,6 +34,8 @@ SECTIONS: tuple[Section, ...] = (
     singular_values.SECTION,
     modes.SECTION,
     layers.SECTION,
+    interventions.SECTION,
+    leaderboard.SECTION,
     linearised.SECTION,
     certificates.SECTION,
     cost.SECTION,

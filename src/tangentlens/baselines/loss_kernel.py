@@ -1,0 +1,57 @@
+"""The kernel of the loss: how alike the steps are that two examples would make the network take."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.kernels import entk
+from tangentlens.models.functional import Inputs, pick_output
+
+
+class _ExampleLoss(nn.Module):
+    """(*inputs, labels) -> (N, 1) the loss of each example."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        *inputs, labels = batch
+        return self._loss(pick_output(self.model(*inputs)), labels)[:, None]
+
+
+def loss_kernel_functions(
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...],
+    labels: Int[Tensor, " N"],
+    example_loss: Callable[[Tensor, Tensor], Tensor],
+    k: int,
+) -> Float[Tensor, "N k"]:
+    """The leading k eigenvectors of K_ij = grad L_i . grad L_j, L_i the loss of example i.
+
+    It is the eNTK of one more output, the loss: each example's outputs weighted by its own dL / df.
+
+    Args:
+        model: any module.
+        inputs: a tensor, or a tuple of them.
+        labels: (N,).
+        example_loss: (N, C) outputs and (N,) labels to the (N,) losses.
+        k: how many.
+    """
+    batch: Inputs = (*(inputs if isinstance(inputs, tuple) else (inputs,)), labels)
+    kernel = entk(_ExampleLoss(model, example_loss), batch, outputs=0, groups="all").total
+    return top_eigenpairs(kernel, k=min(k, len(labels))).vectors
+
+
+def squared_errors(outputs: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Mean over the outputs of (output - one-hot target)^2, for each example."""
+    targets = torch.nn.functional.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
+    return (outputs - targets).square().mean(dim=1)
+
+
+def cross_entropies(outputs: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """-log softmax(outputs)[label], for each example."""
+    return torch.nn.functional.cross_entropy(outputs, labels, reduction="none")

@@ -1,0 +1,168 @@
+"""Claims and the evidence for them, by one rule for all of them.
+
+A claim says that a figure lies above (or below) what it is compared with: a number, or another figure of the same seed.
+Its effect is the difference of the two in one seed, positive where the seed agrees with the claim. Over the seeds:
+
+    p            exact sign-flip test of mean effect 0 against > 0: the share of all 2^n choices of the effects' signs
+                 whose mean is at least the observed one (sampled beyond 12 seeds); the least p of n seeds is 2^-n
+    corrected p  Holm's, over all claims of the run that have a p
+    holds        corrected p <= 0.05 and the 95 % interval of the mean effect lies above 0
+    does not hold   that interval lies below 0, or is the point 0: the seeds agree, and not with the claim
+    undecided    all else; a run of fewer than two seeds decides nothing
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import stats
+
+from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.intervals import mean_interval
+from tangentlens.records import Figure
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+
+LEVEL = 0.05
+_EXACT = 2**12  # sign choices up to which all of them are taken
+
+# What results.json holds for a verdict, which there must be a number.
+VERDICTS: Mapping[float, Verdict] = {1.0: "holds", 0.0: "undecided", -1.0: "does not hold"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim that a setting speaks to.
+
+    Attributes:
+        name: what results.json calls it.
+        statement: the claim in words.
+        metric: key of the figure that it is about.
+        null: key of the figure, or the number, that the metric is compared with.
+        null_words: what the null is, in words.
+        side: whether the claim says that the metric lies above the null or below it.
+    """
+
+    name: str
+    statement: str
+    metric: str
+    null: str | float
+    null_words: str
+    side: Literal["above", "below"] = "above"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A claim, judged.
+
+    Attributes:
+        claim: which.
+        value: the metric over the seeds that have both it and the null.
+        null: the null over the same seeds.
+        effect: their difference, positive where the claim is right.
+        p: of the sign-flip test, NaN where fewer than two seeds count.
+        corrected_p: by Holm over the run's claims.
+        verdict: by the rule of this module.
+    """
+
+    claim: Claim
+    value: Figure
+    null: Figure
+    effect: Figure
+    p: float
+    corrected_p: float
+    verdict: Verdict
+
+
+def judge(
+    claims: Sequence[Claim], figures: Mapping[str, Sequence[float]], seeds: Sequence[int], units: Mapping[str, str]
+) -> tuple[Evidence, ...]:
+    """Judge claims together, by the rule of this module.
+
+    Args:
+        claims: those of one run.
+        figures: key -> one number a seed, NaN where the seed has none; an absent key counts as NaN throughout.
+        seeds: in the order of the numbers.
+        units: key -> unit.
+    """
+    measured = [_measured(claim, figures, len(seeds)) for claim in claims]
+    p = [sign_flip_p(effect) for _, _, effect in measured]
+    found = []
+    for claim, numbers, raw, corrected in zip(claims, measured, p, _corrected(p), strict=True):
+        unit = units.get(claim.metric, "")
+        value, null, effect = (mean_interval(each, seeds=seeds, unit=unit) for each in numbers)
+        found.append(Evidence(claim, value, null, effect, raw, corrected, verdict(effect, corrected)))
+    return tuple(found)
+
+
+def verdict(effect: Figure, corrected_p: float) -> Verdict:
+    """The verdict on a claim with this effect over seeds and this corrected p."""
+    if effect.interval is None:
+        return "undecided"
+    low, high = effect.interval
+    if high < 0 or low == high == 0:
+        return "does not hold"
+    return "holds" if low > 0 and corrected_p <= LEVEL else "undecided"
+
+
+def sign_flip_p(effects: Sequence[float]) -> float:
+    """One-sided p of mean effect 0 against > 0 under random signs; NaN for fewer than two finite effects.
+
+    Valid where each effect would be distributed symmetrically around 0 if the claim were empty.
+    """
+    x = np.asarray(effects, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    if len(x) < 2:
+        return math.nan
+    tested = stats.permutation_test(
+        (x,), np.mean, permutation_type="samples", alternative="greater", n_resamples=_EXACT,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(tested.pvalue)
+
+
+def evidence_figures(evidence: Sequence[Evidence]) -> dict[str, Figure]:
+    """What results.json holds of judged claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
+    figures: dict[str, Figure] = {}
+    for each in evidence:
+        prefix, n, seeds = f"claim.{each.claim.name}", each.effect.n, each.effect.seeds
+        code = next(code for code, word in VERDICTS.items() if word == each.verdict)
+        figures |= {
+            f"{prefix}.value": each.value,
+            f"{prefix}.null": each.null,
+            f"{prefix}.effect": each.effect,
+            f"{prefix}.p": Figure(_finite(each.p), None, n, seeds, "probability"),
+            f"{prefix}.corrected_p": Figure(_finite(each.corrected_p), None, n, seeds, "probability"),
+            f"{prefix}.verdict": Figure(code, None, n, seeds, "verdict"),
+        }
+    return figures
+
+
+def _measured(
+    claim: Claim, figures: Mapping[str, Sequence[float]], n: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Metric, null and effect of every seed; all NaN where either is."""
+    absent = [math.nan] * n
+    value = np.asarray(figures.get(claim.metric, absent), dtype=np.float64)
+    compared = figures.get(claim.null, absent) if isinstance(claim.null, str) else [claim.null] * n
+    null = np.asarray(compared, dtype=np.float64)
+    effect = value - null if claim.side == "above" else null - value
+    missing = ~np.isfinite(effect)
+    value, null, effect = (np.where(missing, math.nan, each) for each in (value, null, effect))
+    return value.tolist(), null.tolist(), effect.tolist()
+
+
+def _corrected(p: Sequence[float]) -> list[float]:
+    """Holm's p-values over those that are known; NaN for the others."""
+    all_p = torch.tensor(p, dtype=torch.float64)
+    known = all_p.isfinite()
+    if bool(known.any()):
+        all_p[known] = corrected_p_values(all_p[known], "holm")
+    return [float(value) for value in all_p]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,66 @@
+"""The paper's claims beside the evidence, with a verdict on each."""
+
+from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
+from tangentlens.records import Figure
+from tangentlens.report.blocks import Block, Lead, Note, Section, Table
+from tangentlens.report.numbers import interval, listing, number, several
+from tangentlens.settings import SETTINGS
+from tangentlens.store import StoredRun
+
+_COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference", "95 % interval", "p", "Corrected p", "n")
+
+
+def _build(run: StoredRun) -> tuple[Block, ...]:
+    claims = [claim for claim in SETTINGS[run.setting].claims if f"claim.{claim.name}.verdict" in run.figures]
+    if not claims:
+        return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
+    table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(4, 5, 6, 7, 8))
+    return (Lead(_sentence(run, claims)), table, Note(_RULE))
+
+
+_RULE = (
+    "Measured and compared: means over the seeds that have both. Difference: positive where the seeds agree with the "
+    "claim. p: exact sign-flip test over seeds; corrected: Holm over all claims here. A claim holds where the "
+    f"corrected p is at most {LEVEL:g} and the 95 % interval of the difference lies above 0; it does not hold where "
+    "that interval lies below 0 or is 0 itself; all else is undecided. One rule for all claims, in evidence/claims.py."
+)
+
+
+def _sentence(run: StoredRun, claims: list[Claim]) -> str:
+    verdicts = [_verdict(run, claim) for claim in claims]
+    counts = [f"{verdicts.count(word)} {_plural(word, verdicts.count(word))}" for word in VERDICTS.values()]
+    n = len(run.seeds)
+    few = " One network decides no claim; they need several seeds." if n == 1 else ""
+    return f"Of {several(len(claims), 'claim')}, over {several(n, 'seed')}, {listing(counts)}.{few}"
+
+
+def _plural(verdict: str, count: int) -> str:
+    words = {"holds": ("holds", "hold"), "does not hold": ("does not", "do not"), "undecided": ("is undecided",) * 2}
+    one, many = words[verdict]
+    return one if count == 1 else many.replace("is ", "are ")
+
+
+def _verdict(run: StoredRun, claim: Claim) -> str:
+    return VERDICTS[_figure(run, claim, "verdict").value or 0.0]
+
+
+def _row(run: StoredRun, claim: Claim) -> tuple[str, ...]:
+    value, null, effect = (_figure(run, claim, part) for part in ("value", "null", "effect"))
+    side = "above" if claim.side == "above" else "below"
+    p, corrected = (number(_figure(run, claim, part).value) for part in ("p", "corrected_p"))
+    compared = f"{side} {number(null.value, null.unit)}: {claim.null_words}"
+    difference = number(effect.value, effect.unit)
+    measured = number(value.value, value.unit)
+    return (claim.statement, _verdict(run, claim), measured, compared, difference, interval(effect), p, corrected,
+            str(effect.n))  # fmt: skip
+
+
+def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
+    return run.figures[f"claim.{claim.name}.{part}"]
+
+
+def _has_claims(run: StoredRun) -> bool:
+    return run.setting in SETTINGS and bool(SETTINGS[run.setting].claims)
+
+
+SECTION = Section("claims", "Claims and evidence", _build, when=_has_claims)

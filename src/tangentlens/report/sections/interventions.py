@@ -1,0 +1,165 @@
+"""What happens when modes are taken out of the network, or moved along."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from tangentlens.report import labels
+from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
+from tangentlens.report.charts import HUES, INK, SOFT, chart, seeds, stacked
+from tangentlens.report.numbers import listing, number
+from tangentlens.store import StoredRun
+
+_SPACES = {"functions": "functions of the input", "directions": "directions of the layer", "parameters": "weights"}
+_LOOKS = {
+    "entk": ("leading modes", HUES[0], "solid"),
+    "second_cliff": ("second cliff", HUES[3], "longdash"),
+    "pca": ("principal components", HUES[1], "dash"),
+    "random_functions": ("random functions", HUES[2], "dot"),
+    "random": ("random", INK, "dashdot"),
+}
+_NAMES = {
+    "first_cliff": "first cliff",
+    "second_cliff": "second cliff",
+    "sum_block": "first block (sum features)",
+    "axis_block": "second block (axis sums)",
+    "following": "modes that follow",
+    "pca": "principal components",
+    "random_functions": "random functions, same map",
+    "random": "random",
+    "entk": "both blocks",
+}
+
+
+def _build(run: StoredRun) -> tuple[Block, ...]:
+    blocks: list[Block] = [Lead(_sentence(run))]
+    if run.has("ablation.size"):
+        blocks.append(_ablation_chart(run))
+    blocks += [_table(run), Note(_ABLATION_NOTE)]
+    if run.has("steering.dose"):
+        sentence = _steering_sentence(run)
+        blocks += [Lead(sentence), _steering_chart(run, sentence), Note(_STEERING_NOTE)]
+    return tuple(blocks)
+
+
+_ABLATION_NOTE = (
+    "Ablation: a block of modes and its controls of equal dimension are projected out. As functions of the input:"
+    " out of the hidden values over all inputs at once. As directions: out of the hidden layer along the "
+    "directions in which its values vary with the modes, one projection for every input. In the weights: along "
+    "the gradients of the modes' amplitudes. Kept: amplitude of a feature family that is left in the outputs "
+    "(below 0: turned round). Removed: the share of the values' variance, of the weights' squared length, that "
+    "went with it. Accuracy is on test rows."
+)
+_STEERING_NOTE = (
+    "Moves: every input's values are shifted by the same vector, both ways, along unit directions; the dose is in "
+    "units of the values' own spread. The change of the outputs is in units of their variation, root mean square over "
+    "directions and signs. Dotted lines are what first order predicts: where they part, the response is not linear."
+)
+
+
+def _prefix(run: StoredRun) -> str:
+    return f"causal.{run.setting}."
+
+
+def _sentence(run: StoredRun) -> str:
+    keys = [f"{_prefix(run)}ablate.{name}.accuracy" for name in ("entk", "pca", "random")]
+    found = [run.figures.get(key) for key in keys]
+    after = [number(figure.value, figure.unit) if figure else number(None) for figure in found]
+    return (
+        f"With both blocks of modes taken out of the hidden layer, test accuracy is {after[0]}; with as many principal "
+        f"components {after[1]}, with as many random functions {after[2]}."
+    )
+
+
+def _table(run: StoredRun) -> Table:
+    families = sorted({key.split(".kept.")[1] for key in _keys(run) if ".kept." in key}, key=labels.order)
+    columns = ("Taken out of", "What", "Accuracy", *(f"{labels.family(f)} kept" for f in families), "Removed")
+    rows = [_row(run, space, block, families) for space in _SPACES for block in _blocks(run, space)]
+    return Table(columns, rows, "Test accuracy and features left after an ablation", tuple(range(2, len(columns))))
+
+
+def _keys(run: StoredRun) -> list[str]:
+    return [key.removeprefix(_prefix(run)) for key in run.figures if key.startswith(_prefix(run))]
+
+
+def _blocks(run: StoredRun, space: str) -> list[str]:
+    found = [key.split(".")[1] for key in _keys(run) if key.startswith(f"{space}.") and key.endswith(".accuracy")]
+    return sorted(found, key=list(_NAMES).index)
+
+
+def _row(run: StoredRun, space: str, block: str, families: list[str]) -> tuple[str, ...]:
+    def shown(key: str) -> str:
+        figure = run.figures.get(f"{_prefix(run)}{space}.{block}.{key}")
+        return number(figure.value, figure.unit) if figure else ""
+
+    kept = [shown(f"kept.{family}") for family in families]
+    return (_SPACES[space], _NAMES[block], shown("accuracy"), *kept, shown("removed"))
+
+
+def _ablation_chart(run: StoredRun) -> Chart:
+    sizes = run.arrays("ablation.size")[0]
+    figure = stacked(2, ("Test accuracy, %, functions of the input taken out", "Directions of the layer taken out"))
+    for row, space in enumerate(("functions", "directions"), start=1):
+        for name in ("entk", "pca", "random"):
+            label, color, dash = _LOOKS[name]
+            for trace in seeds(sizes, run.arrays(f"ablation.{space}.{name}.accuracy"), label, color, dash):
+                figure.add_trace(trace.update(showlegend=bool(trace.name) and row == 1), row=row, col=1)
+    figure.update_yaxes(range=[-4, 104])
+    figure.update_xaxes(title_text="how many, the leading ones first", row=2, col=1)
+    figure.update_layout(hovermode="x unified")
+    return chart(figure, "Test accuracy against the number of leading functions taken out of the hidden layer", 520)
+
+
+def _sites(run: StoredRun) -> list[str]:
+    suffix = ".entk.change"
+    names = sorted(name for name in run.seeds[0].names if name.startswith("steering.") and name.endswith(suffix))
+    order = ("inputs", "embeddings", "preactivations", "activations", "residual")
+    found = [name.removeprefix("steering.").removesuffix(suffix) for name in names]
+    return sorted(found, key=lambda site: order.index(site) if site in order else len(order))
+
+
+def _steering_sentence(run: StoredRun) -> str:
+    words = []
+    for site in _sites(run):
+        figure = run.figures.get(f"settle.{site}.sensitivity_ratio.entk_over_pca")
+        if figure is not None and figure.value is not None:
+            words.append(f"{number(figure.value, figure.unit)} at the {site}")
+    return (
+        "Moves along the leading modes change the outputs, relative to equal moves along principal components, by a "
+        f"factor of {listing(words)}."
+        if words
+        else "Moves along the leading modes were not compared with principal components."
+    )
+
+
+def _steering_chart(run: StoredRun, alt: str) -> Chart:
+    sites, doses = _sites(run), run.arrays("steering.dose")[0]
+    figure = stacked(len(sites), [f"Change of the outputs, moved at the {site}" for site in sites])
+    for row, site in enumerate(sites, start=1):
+        for name, (label, color, dash) in _LOOKS.items():
+            if not run.has(f"steering.{site}.{name}.change"):
+                continue
+            happened, told = (
+                np.mean(np.stack(run.arrays(f"steering.{site}.{name}.{kind}")), axis=0)
+                for kind in ("change", "predicted")
+            )
+            line = {"color": color, "width": 2, "dash": dash}
+            figure.add_trace(
+                go.Scatter(x=doses, y=happened, name=label, line=line, mode="lines+markers", legendgroup=name,
+                           showlegend=row == 1, hovertemplate="%{y:.3g}"), row=row, col=1,
+            )  # fmt: skip
+            figure.add_trace(
+                go.Scatter(x=doses, y=told, line={"color": color, "width": 1, "dash": "dot"}, mode="lines", opacity=0.6,
+                           showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
+            )  # fmt: skip
+    figure.update_xaxes(type="log", tickvals=list(doses), tickformat="~g")
+    figure.update_yaxes(type="log", exponentformat="power", tickcolor=SOFT)
+    figure.update_xaxes(title_text="dose, in units of the spread", row=len(sites), col=1)
+    figure.update_layout(hovermode="x unified")
+    return chart(figure, alt, height=210 * len(sites) + 110)
+
+
+def _intervened(run: StoredRun) -> bool:
+    return bool(_keys(run))
+
+
+SECTION = Section("interventions", "Do the modes matter?", _build, when=_intervened)

@@ -1,0 +1,109 @@
+"""Ablations as figures and curves: blocks of modes and their controls of equal dimension taken out of a network.
+
+In three spaces. "functions": the values at a site, as functions of the input, are projected off the block; needs all
+inputs at once, so it asks what the block holds rather than what the network does. "directions": the values are
+projected off the block's patterns (interventions.directions), one fixed projection for every input. "parameters": the
+weights are projected off the block's parameter directions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from tangentlens.alignment.overlap import orthonormal_basis
+from tangentlens.features.functions import random_functions
+from tangentlens.interventions.directions import parameter_directions, patterns, random_directions, span
+from tangentlens.interventions.edits import Edit, without_directions, without_functions
+from tangentlens.interventions.effects import Judge, effect_of, relative_change, variance_removed
+from tangentlens.interventions.steering import first_order
+from tangentlens.models.functional import Inputs
+from tangentlens.models.sites import Site, parameter_site
+from tangentlens.settings.figures import Arrays, Figures
+
+# name -> (N, d) functions of the input
+Blocks = Mapping[str, Float[Tensor, "N _"]]
+
+
+def function_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Figures:
+    """`functions.<block>.*`, and the mean over draws of as many random functions."""
+    edits = {name: [without_functions(orthonormal_basis(block))] for name, block in blocks.items()}
+    N = len(site.values)
+    edits["random"] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
+    return _figures("functions", site, edits, judge)
+
+
+def direction_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Figures:
+    """`directions.<block>.*`; random functions through the same map; and random directions."""
+    N, w = site.values.shape
+    generators = list(draws)
+    edits = {name: [_off(site, patterns(site, block))] for name, block in blocks.items()}
+    edits["random_functions"] = [_off(site, patterns(site, random_functions(N, dimension, g))) for g in generators]
+    edits["random"] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
+    return _figures("directions", site, edits, judge)
+
+
+def parameter_figures(
+    model: nn.Module, inputs: Inputs, blocks: Blocks, dimension: int, judge: Judge, generator: Generator
+) -> Figures:
+    """`parameters.<block>.*`; random functions through the same map; random directions; what first order misses.
+
+    `unpredicted` is ||F' - F - J dtheta|| / ||F' - F||: near 0 where the network answers linearly.
+    """
+    site, (N, *_) = parameter_site(model, inputs), next(iter(blocks.values())).shape
+    functions = {**blocks, "random_functions": random_functions(N, dimension, generator)}
+    edits = {name: [_off(site, parameter_directions(model, inputs, each))] for name, each in functions.items()}
+    edits["random"] = [_off(site, random_directions(site.values.shape[1], dimension, generator))]
+    surprise: Figures = {
+        f"parameters.{name}.unpredicted": (_unpredicted(site, edit), "ratio") for name, (edit,) in edits.items()
+    }
+    return {**_figures("parameters", site, edits, judge), **surprise}
+
+
+def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], judge: Judge) -> Arrays:
+    """Accuracy after taking out the first d of some ordered functions, for growing d, in both spaces of a site.
+
+    `ablation.size` (S,), `ablation.functions.<name>.accuracy` and `ablation.directions.<name>.accuracy` (S,), percent.
+    """
+    arrays: Arrays = {"ablation.size": torch.tensor(sizes, dtype=torch.int64)}
+    for name, functions in ordered.items():
+        Q, P = torch.linalg.qr(functions).Q, patterns(site, functions)
+        arrays[f"ablation.functions.{name}.accuracy"] = _curve(
+            site, [without_functions(Q[:, :d]) for d in sizes], judge
+        )
+        arrays[f"ablation.directions.{name}.accuracy"] = _curve(site, [_off(site, P[:, :d]) for d in sizes], judge)
+    return arrays
+
+
+def _curve(site: Site, edits: Sequence[Edit], judge: Judge) -> Float[Tensor, " S"]:
+    return torch.tensor([effect_of(site, edit, judge).accuracy for edit in edits], dtype=torch.float64)
+
+
+def _off(site: Site, directions: Float[Tensor, "w k"]) -> Edit:
+    return without_directions(span(directions), site.around)
+
+
+def _figures(space: str, site: Site, edits: Mapping[str, Sequence[Edit]], judge: Judge) -> Figures:
+    """Means over the edits of one name."""
+    figures: Figures = {}
+    for name, alike in edits.items():
+        effects = [effect_of(site, edit, judge) for edit in alike]
+        removed = [variance_removed(site, edit) for edit in alike]
+        rows = {
+            "accuracy": ([effect.accuracy for effect in effects], "percent"),
+            "change": ([effect.change for effect in effects], "ratio"),
+            "loss_change": ([effect.loss_change for effect in effects], "loss"),
+            "divergence": ([effect.divergence for effect in effects], "nats"),
+            "removed": (removed, "percent"),
+            **{f"kept.{family}": ([e.kept[family] for e in effects], "percent") for family in judge.families},
+        }
+        figures |= {f"{space}.{name}.{key}": (sum(each) / len(each), unit) for key, (each, unit) in rows.items()}
+    return figures
+
+
+def _unpredicted(site: Site, edit: Edit) -> float:
+    with torch.no_grad():
+        before, after = site.run(site.values), site.run(edit(site.values))
+    happened = relative_change(before, after)
+    return relative_change(before, after - first_order(site, edit)) / happened if happened > 0 else 0.0

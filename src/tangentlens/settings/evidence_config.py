@@ -1,0 +1,28 @@
+"""How much evidence a run collects; the same for every setting."""
+
+import zlib
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvidenceConfig(BaseModel):
+    """Sizes of the nulls, controls and interventions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    random_curves: int = Field(
+        default=100, ge=1, description="random feature spaces followed along training, the null of the overlap's peak"
+    )
+    random_subspaces: int = Field(default=10, ge=1, description="random subspaces that each ablation is compared with")
+    null_draws: int = Field(default=1000, ge=20, description="random subspaces behind the quantiles of an overlap")
+    directions: int = Field(default=8, ge=1, description="leading directions that inputs and activations move along")
+    doses: tuple[float, ...] = Field(
+        default=(0.1, 0.3, 1.0, 3.0),
+        min_length=1,
+        description="lengths of those moves, in units of the values' own spread; the ratios are at the first",
+    )
+
+
+def evidence_generator(seed: int, purpose: str) -> torch.Generator:
+    """A source of random numbers for one purpose in one seed, apart from the one behind its data and weights."""
+    return torch.Generator().manual_seed((seed << 32) + zlib.crc32(purpose.encode()))
