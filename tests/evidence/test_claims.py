@@ -7,7 +7,7 @@ from tangentlens.evidence.claims import Claim, evidence_figures, judge, sign_fli
 from tangentlens.records import Figure
 
 SEEDS = tuple(range(10))
-UNITS = {"a": "percent"}
+UNITS = {"a": "ratio"}
 
 
 def one(values, null=0.0, side="above", others=()):
@@ -80,4 +80,15 @@ def test_verdicts_become_figures():
     figures = evidence_figures([one([2.0 + 0.1 * seed for seed in SEEDS])])
     assert set(figures) == {f"claim.c.{part}" for part in ("value", "null", "effect", "p", "corrected_p", "verdict")}
     assert figures["claim.c.verdict"].value == 1.0
-    assert figures["claim.c.effect"].unit == "percent"
+    assert figures["claim.c.effect"].unit == "ratio"
+
+
+def test_a_percentage_point_is_the_least_that_counts():
+    def judged(size):
+        claim = Claim("c", "", "a", 0.0, "")
+        return judge((claim,), {"a": [size + 0.01 * s for s in SEEDS]}, SEEDS, {"a": "percent"})[0]
+
+    assert judged(0.2).verdict == "does not hold"
+    assert judged(0.2).effect.value == pytest.approx(0.245)
+    assert judged(0.955).verdict == "undecided"
+    assert judged(1.5).verdict == "holds"

@@ -1,12 +1,14 @@
 """Claims and the evidence for them, by one rule for all of them.
 
 A claim says that a figure lies above (or below) what it is compared with: a number, or another figure of the same seed.
-Its effect is the difference of the two in one seed, positive where the seed agrees with the claim. Over the seeds:
+Its effect is the difference of the two in one seed, positive where the seed agrees with the claim. An effect has to
+exceed the least one that counts, LEAST: one percentage point for a percentage, 0 for all else; what ten seeds can tell
+from nothing is not yet something. With d the effect less the least one, over the seeds:
 
-    p            exact sign-flip test of mean effect 0 against > 0: the share of all 2^n choices of the effects' signs
-                 whose mean is at least the observed one (sampled beyond 12 seeds); the least p of n seeds is 2^-n
+    p            exact sign-flip test of mean d 0 against > 0: the share of all 2^n choices of the signs of d whose
+                 mean is at least the observed one (sampled beyond 12 seeds); the least p of n seeds is 2^-n
     corrected p  Holm's, over all claims of the run that have a p
-    holds        corrected p <= 0.05 and the 95 % interval of the mean effect lies above 0
+    holds        corrected p <= 0.05 and the 95 % interval of the mean of d lies above 0
     does not hold   that interval lies below 0, or is the point 0: the seeds agree, and not with the claim
     undecided    all else; a run of fewer than two seeds decides nothing
 """
@@ -27,6 +29,8 @@ from tangentlens.records import Figure
 Verdict = Literal["holds", "does not hold", "undecided"]
 
 LEVEL = 0.05
+# unit -> the least effect that counts
+LEAST: Mapping[str, float] = {"percent": 1.0}
 _EXACT = 2**12  # sign choices up to which all of them are taken
 
 # What results.json holds for a verdict, which there must be a number.
@@ -89,20 +93,24 @@ def judge(
         units: key -> unit.
     """
     measured = [_measured(claim, figures, len(seeds)) for claim in claims]
-    p = [sign_flip_p(effect) for _, _, effect in measured]
+    excess = [
+        [one - LEAST.get(units.get(claim.metric, ""), 0.0) for one in effect]
+        for claim, (_, _, effect) in zip(claims, measured, strict=True)
+    ]
+    p = [sign_flip_p(each) for each in excess]
     found = []
-    for claim, numbers, raw, corrected in zip(claims, measured, p, _corrected(p), strict=True):
+    for claim, numbers, over, raw, corrected in zip(claims, measured, excess, p, _corrected(p), strict=True):
         unit = units.get(claim.metric, "")
         value, null, effect = (mean_interval(each, seeds=seeds, unit=unit) for each in numbers)
-        found.append(Evidence(claim, value, null, effect, raw, corrected, verdict(effect, corrected)))
+        found.append(Evidence(claim, value, null, effect, raw, corrected, verdict(mean_interval(over), corrected)))
     return tuple(found)
 
 
-def verdict(effect: Figure, corrected_p: float) -> Verdict:
-    """The verdict on a claim with this effect over seeds and this corrected p."""
-    if effect.interval is None:
+def verdict(excess: Figure, corrected_p: float) -> Verdict:
+    """The verdict on a claim whose effect exceeds the least one by this over the seeds, with this corrected p."""
+    if excess.interval is None:
         return "undecided"
-    low, high = effect.interval
+    low, high = excess.interval
     if high < 0 or low == high == 0:
         return "does not hold"
     return "holds" if low > 0 and corrected_p <= LEVEL else "undecided"

@@ -25,4 +25,5 @@ class EvidenceConfig(BaseModel):
 
 def evidence_generator(seed: int, purpose: str) -> torch.Generator:
     """A source of random numbers for one purpose in one seed, apart from the one behind its data and weights."""
-    return torch.Generator().manual_seed((seed << 32) + zlib.crc32(purpose.encode()))
+    # torch's generator on the CPU reads 32 bits of its seed and no more.
+    return torch.Generator().manual_seed(zlib.crc32(f"{purpose}, seed {seed}".encode()))

@@ -138,6 +138,13 @@ CLAIMS: tuple[Claim, ...] = (
         "leaderboard.entk.input.percent", "leaderboard.pca.best_layer.input.percent", "PCA, layer picked on train rows",
     ),
     Claim(
+        "kernel_beats_pca_of_inputs",
+        "The modes hold more of the features of n and m than principal components of the inputs themselves",
+        "leaderboard.entk.input.percent",
+        "leaderboard.pca.inputs.input.percent",
+        "PCA of the inputs, half as many functions",
+    ),
+    Claim(
         "kernel_beats_pca_sum",
         "At equal dimension the modes hold more of the features of n + m than principal components of the best layer",
         "leaderboard.entk.sum.percent", "leaderboard.pca.best_layer.sum.percent", "PCA, layer picked on train rows",

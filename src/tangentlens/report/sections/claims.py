@@ -3,26 +3,27 @@
 from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import interval, listing, number, several
+from tangentlens.report.numbers import listing, mean_and_interval, number, several
 from tangentlens.settings import SETTINGS
 from tangentlens.store import StoredRun
 
-_COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference", "95 % interval", "p", "Corrected p", "n")
+_COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % interval)", "p", "Corrected p", "n")
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     claims = [claim for claim in SETTINGS[run.setting].claims if f"claim.{claim.name}.verdict" in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
-    table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(4, 5, 6, 7, 8))
+    table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(2, 4, 5, 6, 7))
     return (Lead(_sentence(run, claims)), table, Note(_RULE))
 
 
 _RULE = (
     "Measured and compared: means over the seeds that have both. Difference: positive where the seeds agree with the "
-    "claim. p: exact sign-flip test over seeds; corrected: Holm over all claims here. A claim holds where the "
-    f"corrected p is at most {LEVEL:g} and the 95 % interval of the difference lies above 0; it does not hold where "
-    "that interval lies below 0 or is 0 itself; all else is undecided. One rule for all claims, in evidence/claims.py."
+    "claim. A difference of less than one percentage point counts as none. p: exact sign-flip test over seeds; "
+    "corrected: Holm over all claims here. A claim holds where the corrected "
+    f"p is at most {LEVEL:g} and the 95 % interval lies above what counts; it does not hold where the interval lies "
+    "below that; all else is undecided. One rule for all claims, in evidence/claims.py."
 )
 
 
@@ -48,11 +49,10 @@ def _row(run: StoredRun, claim: Claim) -> tuple[str, ...]:
     value, null, effect = (_figure(run, claim, part) for part in ("value", "null", "effect"))
     side = "above" if claim.side == "above" else "below"
     p, corrected = (number(_figure(run, claim, part).value) for part in ("p", "corrected_p"))
-    compared = f"{side} {number(null.value, null.unit)}: {claim.null_words}"
-    difference = number(effect.value, effect.unit)
+    compared = claim.null_words if null.value is None else f"{side} {number(null.value, null.unit)}, {claim.null_words}"
+    difference = mean_and_interval(effect) if effect.value is not None else number(None)
     measured = number(value.value, value.unit)
-    return (claim.statement, _verdict(run, claim), measured, compared, difference, interval(effect), p, corrected,
-            str(effect.n))  # fmt: skip
+    return (claim.statement, _verdict(run, claim), measured, compared, difference, p, corrected, str(effect.n))
 
 
 def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:

@@ -97,7 +97,7 @@ def _row(run: StoredRun, space: str, block: str, families: list[str]) -> tuple[s
 
 def _ablation_chart(run: StoredRun) -> Chart:
     sizes = run.arrays("ablation.size")[0]
-    figure = stacked(2, ("Test accuracy, %, functions of the input taken out", "Directions of the layer taken out"))
+    figure = stacked(2, ("Accuracy, %: functions taken out", "Accuracy, %: directions taken out"))
     for row, space in enumerate(("functions", "directions"), start=1):
         for name in ("entk", "pca", "random"):
             label, color, dash = _LOOKS[name]
@@ -133,7 +133,7 @@ def _steering_sentence(run: StoredRun) -> str:
 
 def _steering_chart(run: StoredRun, alt: str) -> Chart:
     sites, doses = _sites(run), run.arrays("steering.dose")[0]
-    figure = stacked(len(sites), [f"Change of the outputs, moved at the {site}" for site in sites])
+    figure = stacked(len(sites), [f"Change, moved at the {site}" for site in sites])
     for row, site in enumerate(sites, start=1):
         for name, (label, color, dash) in _LOOKS.items():
             if not run.has(f"steering.{site}.{name}.change"):
@@ -152,7 +152,7 @@ def _steering_chart(run: StoredRun, alt: str) -> Chart:
                            showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
             )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=list(doses), tickformat="~g")
-    figure.update_yaxes(type="log", exponentformat="power", tickcolor=SOFT)
+    figure.update_yaxes(type="log", dtick=1, tickformat="~g", tickcolor=SOFT)
     figure.update_xaxes(title_text="dose, in units of the spread", row=len(sites), col=1)
     figure.update_layout(hovermode="x unified")
     return chart(figure, alt, height=210 * len(sites) + 110)

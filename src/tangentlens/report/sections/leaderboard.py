@@ -19,7 +19,7 @@ _METHODS = {
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     families, methods = _families(run), _methods(run)
-    columns = ("Method", "Dimension", *(f"{labels.family(f)}, %" for f in families), "Seconds")
+    columns = ("Method", "Dimension", *(labels.family(f) for f in families), "Seconds")
     ordered = sorted(methods, key=lambda method: -sum(_value(run, method, family) for family in families))
     rows = [_row(run, method, families) for method in ordered]
     return (
@@ -72,9 +72,9 @@ def _sentence(run: StoredRun, methods: list[str], family: str) -> str:
         rivals = [method for method in unsupervised if method != "entk"]
         second = max(rivals, key=lambda method: _value(run, method, family))
         other = f"{_name(second)} {number(_value(run, second, family), 'percent')}"
-        return f"Of the {labels.family(family)} features the eNTK's modes hold most, {own}; next comes {other}."
+        return f"Of the features of {labels.family(family)} the eNTK's modes hold most, {own}; next comes {other}."
     most = number(_value(run, best, family), "percent")
-    return f"Of the {labels.family(family)} features {_name(best)} holds most, {most}; the eNTK's modes {own}."
+    return f"Of the features of {labels.family(family)} {_name(best)} holds most, {most}; the eNTK's modes {own}."
 
 
 def _name(method: str) -> str:
