@@ -33,6 +33,7 @@ from tangentlens.training import cross_entropy
 
 P, D_MODEL, HEADS, D_MLP, TRAIN_FRACTION = 113, 128, 4, 512, 0.3
 MODES, TOLERANCE, EVERY = 64, 1e-6, 100
+BUDGET = 6 * 10**9  # bytes, one kernel included
 
 
 def network(generator: torch.Generator) -> OneLayerTransformer:
@@ -83,7 +84,7 @@ def analyse(weights: Path) -> None:
     before = peak_gigabytes()
     for name, _ in model.named_parameters():
         start, processor = time.perf_counter(), time.process_time()
-        ntk = tl.entk(model, inputs, outputs="mean", groups={name: [name]}, memory_budget=6 * 10**9)
+        ntk = tl.entk(model, inputs, outputs="mean", groups={name: [name]}, method="factored", memory_budget=BUDGET)
         formed = time.perf_counter()
         pairs = tl.top_eigenpairs(ntk[name], k=MODES, tol=TOLERANCE)
         line = {

@@ -1,6 +1,7 @@
 """The paper's Transformer: nine kernels over all 841 inputs, `mean` and `full`, against the vmap(jacrev) contraction.
 
     python benchmarks/transformer_kernels.py              # the contraction takes most of an hour on one core
+    python benchmarks/transformer_kernels.py --inputs 210        # both sides on every fourth input: a few minutes
     python benchmarks/transformer_kernels.py --sides mean full
 
 Each side runs in a process of its own, so that its peak memory is its own:
@@ -54,14 +55,15 @@ USES = {
 }
 
 
-def network() -> tuple[OneLayerTransformer, Tensor]:
-    """The network at its initialisation and all inputs; time and memory do not depend on the weights."""
-    return OneLayerTransformer(P, generator=torch.Generator().manual_seed(0)), token_inputs(P)
+def network(inputs: int) -> tuple[OneLayerTransformer, Tensor]:
+    """The network at its initialisation (time and memory do not depend on the weights), and inputs evenly spread."""
+    rows = torch.linspace(0, P**2 - 1, inputs).round().long()
+    return OneLayerTransformer(P, generator=torch.Generator().manual_seed(0)), token_inputs(P)[rows]
 
 
-def mean() -> tuple[dict[str, float], dict[str, Tensor]]:
+def mean(count: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     """All nine kernels of the mean logit."""
-    model, inputs = network()
+    model, inputs = network(count)
     costs = []
     for _ in range(REPETITIONS):
         cost, ntk = timed(lambda: tl.entk(model, inputs, outputs="mean", groups="parameter"))
@@ -71,9 +73,9 @@ def mean() -> tuple[dict[str, float], dict[str, Tensor]]:
     }
 
 
-def full() -> tuple[dict[str, float], dict[str, Tensor]]:
+def full(count: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Nine full kernels, each let go before the next."""
-    model, inputs = network()
+    model, inputs = network(count)
 
     def kernel(name: str) -> tuple[Tensor, None]:
         groups = {name: [name]}
@@ -83,9 +85,9 @@ def full() -> tuple[dict[str, float], dict[str, Tensor]]:
     return one_by_one(kernel)
 
 
-def contraction() -> tuple[dict[str, float], dict[str, Tensor]]:
+def contraction(count: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Full kernels by vmap(jacrev) and one contraction a parameter, and their means."""
-    model, inputs = network()
+    model, inputs = network(count)
 
     def kernel(name: str) -> tuple[Tensor, Tensor]:
         j = jacobian(model, inputs, name, lambda logits: logits)  # (N, C, *shape)
@@ -96,9 +98,9 @@ def contraction() -> tuple[dict[str, float], dict[str, Tensor]]:
     return one_by_one(kernel)
 
 
-def contraction_mean() -> tuple[dict[str, float], dict[str, Tensor]]:
+def contraction_mean(count: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Kernels of the mean logit by vmap(jacrev) of the mean logit."""
-    model, inputs = network()
+    model, inputs = network(count)
 
     def kernel(name: str) -> tuple[None, Tensor]:
         rows = jacobian(model, inputs, name, lambda logits: logits.mean()).flatten(1)
@@ -154,10 +156,10 @@ def excerpt(kernel: Tensor) -> dict[str, Tensor]:
     }
 
 
-def floor() -> dict[str, float]:
+def floor(count: int) -> dict[str, float]:
     """Seconds that the Gram matrices of the factors take at the measured rate."""
     rate = multiplication_rate(torch.device("cpu"))
-    pairs, outputs = float(P**4), P + 1
+    pairs, outputs = float(count**2), P + 1
     means, fulls = (
         pairs * sum(t**2 * (left + directions**2 * right) for t, left, right in USES.values())
         for directions in (1, outputs)
@@ -178,9 +180,9 @@ def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str,
 SIDES = {side.__name__: side for side in (mean, full, contraction_mean, contraction)}
 
 
-def apart(side: str, folder: Path) -> tuple[dict[str, float], dict[str, Tensor]]:
+def apart(side: str, inputs: int, folder: Path) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Run one side in a process of its own; adds its peak memory in GB, what importing takes left out."""
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
+    command = [sys.executable, __file__, "--side", side, "--inputs", str(inputs), "--folder", str(folder)]
     cost = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return cost, load_file(folder / f"{side}.safetensors")
 
@@ -205,24 +207,25 @@ def main() -> None:
     """Print every side, the ratios and the floor."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--inputs", type=int, default=P**2, help="how many of the 841 inputs, evenly spread")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         before = peak_gigabytes()
-        cost, kept = SIDES[arguments.side]()
+        cost, kept = SIDES[arguments.side](arguments.inputs)
         added = {"gigabytes": peak_gigabytes(), "gigabytes_added": peak_gigabytes() - before}
         save_file(
             {key: value.contiguous() for key, value in kept.items()}, arguments.folder / f"{arguments.side}.safetensors"
         )
         print(json.dumps({**cost, **added}))
         return
-    print("floor", floor(), flush=True)
+    print(f"{arguments.inputs} inputs; floor", floor(arguments.inputs), flush=True)
     costs: dict[str, dict[str, float]] = {}
     kept: dict[str, dict[str, Tensor]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for side in arguments.sides:
-            costs[side], kept[side] = apart(side, Path(folder))
+            costs[side], kept[side] = apart(side, arguments.inputs, Path(folder))
             print(side, costs[side], flush=True)
     for ours, theirs in (("mean", "contraction"), ("mean", "contraction_mean"), ("full", "contraction")):
         if {ours, theirs} <= costs.keys():
