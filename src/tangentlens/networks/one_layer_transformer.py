@@ -56,7 +56,14 @@ class OneLayerTransformer(nn.Module):
 
     def residual(self, tokens: Int[Tensor, "n 3"]) -> Float[Tensor, "n d"]:
         """Final residual stream at the last position, (n, d_model): what the unembedding reads."""
-        x = self.W_E[tokens] + self.W_pos  # (n, 3, d_model)
+        return self.residual_from(self.embedded(tokens))
+
+    def embedded(self, tokens: Int[Tensor, "n 3"]) -> Float[Tensor, "n 3 d"]:
+        """Token and position embeddings together: what the block reads."""
+        return self.W_E[tokens] + self.W_pos
+
+    def residual_from(self, x: Float[Tensor, "n 3 d"]) -> Float[Tensor, "n d"]:
+        """The final residual stream that these embeddings lead to."""
         last = x[:, -1]
         query = torch.einsum("hkd,nd->nhk", self.W_Q, last)
         key = torch.einsum("hkd,ntd->nhtk", self.W_K, x)

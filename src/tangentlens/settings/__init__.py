@@ -7,7 +7,15 @@ from pydantic import BaseModel
 
 from tangentlens.evidence.claims import Claim
 from tangentlens.records import Measurement
-from tangentlens.settings import mlp, mlp_claims, mlp_evidence, superposition, transformer
+from tangentlens.settings import (
+    mlp,
+    mlp_claims,
+    mlp_evidence,
+    superposition,
+    transformer,
+    transformer_claims,
+    transformer_evidence,
+)
 from tangentlens.settings.transformer_config import Config as TransformerConfig
 
 
@@ -36,5 +44,11 @@ class Setting(NamedTuple):
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
     "superposition": Setting(superposition.Config, superposition.measure),
-    "transformer": Setting(TransformerConfig, transformer.measure, transformer.prepare),
+    "transformer": Setting(
+        TransformerConfig,
+        transformer.measure,
+        transformer.prepare,
+        evidence=transformer_evidence.evidence,
+        claims=transformer_claims.CLAIMS,
+    ),
 }

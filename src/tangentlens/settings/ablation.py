@@ -18,7 +18,7 @@ from tangentlens.interventions.directions import parameter_directions, patterns,
 from tangentlens.interventions.edits import Edit, without_directions, without_functions
 from tangentlens.interventions.effects import Judge, effect_of, relative_change, variance_removed
 from tangentlens.interventions.steering import first_order
-from tangentlens.models.functional import Inputs
+from tangentlens.models.functional import Inputs, PickOutput
 from tangentlens.models.sites import Site, parameter_site
 from tangentlens.settings.figures import Arrays, Figures
 
@@ -45,15 +45,24 @@ def direction_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, 
 
 
 def parameter_figures(
-    model: nn.Module, inputs: Inputs, blocks: Blocks, dimension: int, judge: Judge, generator: Generator
+    model: nn.Module,
+    inputs: Inputs,
+    blocks: Blocks,
+    dimension: int,
+    judge: Judge,
+    generator: Generator,
+    *,
+    output: PickOutput | None = None,
 ) -> Figures:
     """`parameters.<block>.*`; random functions through the same map; random directions; what first order misses.
 
     `unpredicted` is ||F' - F - J dtheta|| / ||F' - F||: near 0 where the network answers linearly.
     """
-    site, (N, *_) = parameter_site(model, inputs), next(iter(blocks.values())).shape
+    site, (N, *_) = parameter_site(model, inputs, output=output), next(iter(blocks.values())).shape
     functions = {**blocks, "random_functions": random_functions(N, dimension, generator)}
-    edits = {name: [_off(site, parameter_directions(model, inputs, each))] for name, each in functions.items()}
+    edits = {
+        name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
+    }
     edits["random"] = [_off(site, random_directions(site.values.shape[1], dimension, generator))]
     surprise: Figures = {
         f"parameters.{name}.unpredicted": (_unpredicted(site, edit), "ratio") for name, (edit,) in edits.items()

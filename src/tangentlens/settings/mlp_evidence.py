@@ -11,7 +11,6 @@ from tangentlens.alignment.cliffs import paper_blocks
 from tangentlens.baselines.leaderboard import Task, leaderboard
 from tangentlens.baselines.loss_kernel import squared_errors
 from tangentlens.data.modular_addition import Split, labels, one_hot_inputs, train_test_split
-from tangentlens.evidence.subspace_nulls import random_overlap_mean, random_overlaps
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.interventions.effects import Judge
 from tangentlens.models.sites import Site, entering, input_site, leaving
@@ -24,6 +23,7 @@ from tangentlens.settings.evidence_config import evidence_generator
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.lead import lead_figures
 from tangentlens.settings.mlp import Config, block_overlaps, family_bases, read_kernel
+from tangentlens.settings.random_subspaces import random_subspace_figures
 from tangentlens.settings.ranking import leaderboard_figures
 from tangentlens.settings.sensitivity import sensitivity
 from tangentlens.training import mean_squared_error, train
@@ -179,23 +179,18 @@ def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
     relabelled, accuracy = _trained_on_permuted_labels(subject)
     figures |= _overlap_figures("permuted_labels", relabelled)
     figures["null.permuted_labels.train.accuracy"] = (accuracy, "percent")
-    p = subject.config.data.p
+    p, config = subject.config.data.p, subject.config.evidence
     shuffled = permuted_columns(subject.inputs, (p, p), subject.random("permuted inputs"))
     figures |= _overlap_figures("permuted_inputs", _overlaps(subject, subject.model, shuffled))
-    return {**figures, **_random_subspace_figures(subject)}, {}
-
-
-def _random_subspace_figures(subject: _Subject) -> Figures:
-    """Overlaps of random subspaces of a block's dimension: the mean in closed form, the 95 % quantile sampled."""
-    N, d, draws = len(subject.inputs), subject.block, subject.config.evidence.null_draws
-    figures: Figures = {}
     for name, family in (("first_cliff", "input"), ("sum", "sum"), ("difference", "difference")):
-        r = subject.bases[family].shape[1]
-        sampled = random_overlaps(d, r, N, draws=draws, generator=subject.random(f"random subspaces {name}"))
-        prefix = f"null.random_subspace.overlap.{name}.percent"
-        figures[prefix] = (100 * random_overlap_mean(d, r, N) / r, "percent")
-        figures[f"{prefix}.quantile95"] = (100 * float(sampled.quantile(0.95)) / r, "percent")
-    return figures
+        figures |= random_subspace_figures(
+            name,
+            dimension=subject.block,
+            features=subject.bases[family],
+            draws=config.null_draws,
+            generator=subject.random(f"random subspaces {name}"),
+        )
+    return figures, {}
 
 
 def _trained_on_permuted_labels(subject: _Subject) -> tuple[dict[str, float], float]:

@@ -113,7 +113,8 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     return measurement(seed, figures, arrays, _notes(last, learned))
 
 
-def _network(config: Config, state: Mapping[str, Tensor]) -> OneLayerTransformer:
+def network(config: Config, state: Mapping[str, Tensor]) -> OneLayerTransformer:
+    """The network with these parameters."""
     sizes = config.model
     model = OneLayerTransformer(
         config.data.p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=torch.Generator().manual_seed(0)
@@ -124,7 +125,7 @@ def _network(config: Config, state: Mapping[str, Tensor]) -> OneLayerTransformer
 
 def _read_last(config: Config, state: Mapping[str, Tensor], seed: int) -> _Last:
     p, analysis, start = config.data.p, config.analysis, time.perf_counter()
-    ntk = entk(_network(config, state), token_inputs(p), outputs="mean", groups="parameter")
+    ntk = entk(network(config, state), token_inputs(p), outputs="mean", groups="parameter")
     middle = time.perf_counter()
     groups = {name: _eigenpairs(config, ntk[name], max(analysis.modes, config.model.d_model)) for name in ntk}
     traces = {name: float(ntk[name].dense().trace()) for name in ntk}
@@ -157,7 +158,8 @@ def _cliffs(config: Config, pairs: Eigenpairs) -> tuple[Cliff, ...]:
     )
 
 
-def _basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
+def key_basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
+    """Centred orthonormal basis of a family of LAYER_FAMILIES at these frequencies."""
     return centred_basis(superpose(name, LAYER_FAMILIES[name], p, keys).matrix)
 
 
@@ -170,13 +172,13 @@ def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
 def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], progress: Progress, stage: str) -> _Dynamics:
     """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
     p, start, total = config.data.p, time.perf_counter(), len(trained.curves)
-    inputs, bases = token_inputs(p), {name: _basis(name, p, keys) for name in ("sum", "axis_sum")}
+    inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
     modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
     found: list[tuple[float, float]] = []
     pairs: list[Eigenpairs] = []
     progress(stage, 0, total)
     for state in trained.states():
-        ntk = entk(_network(config, state), inputs, outputs="mean", groups={UNEMBEDDING: [UNEMBEDDING]})
+        ntk = entk(network(config, state), inputs, outputs="mean", groups={UNEMBEDDING: [UNEMBEDDING]})
         here = top_eigenpairs(ntk[UNEMBEDDING], k=modes, tol=config.analysis.residual_tolerance)
         first, second, _ = _blocks(here, len(keys))
         found.append(
@@ -227,7 +229,7 @@ def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
     }
     figures: Figures = {}
     for key, (block, family) in found.items():
-        overlap = overlap_of_bases(block, _basis(family, config.data.p, keys)) if keys and learned else _NOTHING
+        overlap = overlap_of_bases(block, key_basis(family, config.data.p, keys)) if keys and learned else _NOTHING
         smallest = float(overlap.singular_values[-1]) if len(overlap.singular_values) else math.nan
         figures[f"overlap.unembed.{key}.percent"] = (overlap.percent, "percent")
         figures[f"overlap.unembed.{key}.smallest_singular_value"] = (smallest, "ratio")
@@ -242,7 +244,7 @@ def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
     keys, p = last.kernel.frequencies, config.data.p
     if not (keys and learned):
         return {}
-    bases = {name: _basis(name, p, keys) for name in LAYER_FAMILIES}
+    bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
     figures: Figures = {
         f"overlap.group.{group}.{name}.percent": (overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent, "percent")
         for group, pairs in last.groups.items()

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tangentlens.settings.evidence_config import EvidenceConfig
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -69,6 +71,7 @@ class Config(BaseModel):
     model: ModelConfig = Field(default=ModelConfig(), description="the network")
     training: TrainingConfig = Field(default=TrainingConfig(), description="how the networks are trained")
     analysis: AnalysisConfig = Field(default=AnalysisConfig(), description="how the kernels are read")
+    evidence: EvidenceConfig = Field(default=EvidenceConfig(), description="how its claims are tested")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

@@ -1,0 +1,63 @@
+"""Evidence on a tiny Transformer: what claims need is there, and the unembedding's modes need no kernel."""
+
+import pytest
+import torch
+
+from tangentlens.data.modular_addition import token_inputs
+from tangentlens.kernels import entk
+from tangentlens.settings import SETTINGS, transformer, transformer_evidence
+from tangentlens.settings.transformer_claims import CLAIMS
+from tangentlens.settings.transformer_config import Config
+
+CONFIG = Config.model_validate(
+    {
+        "seeds": [1],
+        "data": {"p": 7},
+        "model": {"d_model": 32, "heads": 2, "d_mlp": 32},
+        "training": {"epochs": 40, "max_epochs": 40, "measure_every": 10, "hold_accuracy": 1e-9, "hold_epochs": 10},
+        "analysis": {"modes": 32, "sum_wave_share": 0.01},
+        "evidence": {"random_subspaces": 2, "null_draws": 40, "directions": 2, "doses": [0.1, 1.0]},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory):
+    folder = transformer.prepare(CONFIG, tmp_path_factory.mktemp("trained"))
+    return transformer.measure(CONFIG, 1, prepared=folder)
+
+
+def test_every_claim_has_its_numbers(measured):
+    assert len(measured.arrays["frequencies.kernel"])
+    found = transformer_evidence.evidence(CONFIG, measured)
+    keys = measured.figures.keys() | found.figures.keys()
+    for claim in CLAIMS:
+        assert claim.metric in keys, claim.name
+        assert not isinstance(claim.null, str) or claim.null in keys, claim.name
+    assert SETTINGS["transformer"].claims == CLAIMS
+    accuracy = float(found.arrays["ablation.directions.entk.accuracy"][0])
+    assert accuracy == pytest.approx(measured.figures["test.accuracy.final"])
+
+
+def test_the_modes_are_those_of_the_unembedding_kernel(measured):
+    subject = transformer_evidence._subject(CONFIG, measured, (1,))
+    kernel = entk(subject.model, token_inputs(7), outputs="mean", groups="parameter")["W_U"].dense()
+    values, vectors = torch.linalg.eigh(kernel)
+    leading = vectors[:, values > 1e-3 * values[-1]].flip(1)
+    ours = subject.modes[:, : leading.shape[1]]
+    torch.testing.assert_close(
+        (ours * leading).sum(dim=0).abs(), torch.ones(leading.shape[1]).double(), atol=1e-3, rtol=0
+    )
+
+
+def test_sites_run_to_the_logits(measured):
+    subject = transformer_evidence._subject(CONFIG, measured, (1,))
+    expected = subject.model(subject.tokens)[:, :7]
+    for site in transformer_evidence._sites(subject).values():
+        torch.testing.assert_close(site.run(site.values), expected)
+
+
+def test_a_network_that_has_not_learned_has_no_evidence(measured):
+    figures = {**measured.figures, "learned.share": 0.0}
+    unlearned = type(measured)(1, figures, measured.units, measured.arrays)
+    assert not transformer_evidence.evidence(CONFIG, unlearned).figures
