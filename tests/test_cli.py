@@ -204,3 +204,20 @@ def test_main_exits_with_the_code(monkeypatch, capsys):
         cli.main()
     assert left.value.code == 2
     assert "not a run" in capsys.readouterr().err
+
+
+def test_evidence_can_be_left_out_and_added_later():
+    Path("wide.toml").write_text(TINY)
+    assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
+    results = Path("runs/mlp-wide/results.json")
+    before = json.loads(results.read_text())
+    assert not [key for key in before if key.startswith("claim.")]
+    done = call("--quiet", "evidence", "runs/mlp-wide")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == "report: runs/mlp-wide/report.html"
+    after = json.loads(results.read_text())
+    assert "claim.second_cliff_is_needed.verdict" in after
+    assert {key: after[key] for key in before} == before
+    refused = call("evidence", "runs")
+    assert refused.exit_code == 2
+    assert "not a run" in refused.stderr

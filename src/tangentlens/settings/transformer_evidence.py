@@ -36,6 +36,7 @@ from tangentlens.settings.transformer_config import Config
 from tangentlens.training import cross_entropy
 
 _FAMILIES = ("sum", "axis_sum")
+_CURVE = 32  # functions taken out at most along the curves, the same for every network
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _ablate(subject: _Subject) -> tuple[Figures, Arrays]:
     }
     random = random_functions(len(subject.tokens), k, subject.random("curves"))
     ordered = {"entk": subject.modes - subject.modes.mean(dim=0), "pca": principal, "random": random}
-    sizes = list(range(min(k, 2 * joint) + 1))
+    sizes = list(range(min(k, _CURVE) + 1))
     return {f"causal.transformer.{key}": value for key, value in figures.items()}, ablation_curves(
         site, ordered, sizes, judge
     )
