@@ -8,6 +8,8 @@ _FAMILIES: Mapping[str, str] = {
     "m": "m",
     "sum": "n\u00a0+\u00a0m",
     "difference": "n\u00a0−\u00a0m",
+    "axis_sum": "axis sum",
+    "axis_difference": "axis difference",
     "2n": "2n",
     "2m": "2m",
     "input": "n and m together",

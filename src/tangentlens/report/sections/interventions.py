@@ -65,8 +65,8 @@ def _sentence(run: StoredRun) -> str:
     found = [run.figures.get(key) for key in keys]
     after = [number(figure.value, figure.unit) if figure else number(None) for figure in found]
     return (
-        f"With both blocks of modes taken out of the hidden layer, test accuracy is {after[0]}; with as many principal "
-        f"components {after[1]}, with as many random functions {after[2]}."
+        f"With both blocks of modes taken out of what the last layer reads, test accuracy is {after[0]}; "
+        f"with as many principal components {after[1]}, with as many random functions {after[2]}."
     )
 
 
@@ -106,7 +106,9 @@ def _ablation_chart(run: StoredRun) -> Chart:
     figure.update_yaxes(range=[-4, 104])
     figure.update_xaxes(title_text="how many, the leading ones first", row=2, col=1)
     figure.update_layout(hovermode="x unified")
-    return chart(figure, "Test accuracy against the number of leading functions taken out of the hidden layer", 520)
+    return chart(
+        figure, "Test accuracy against the number of leading functions taken out of the last layer's input", 520
+    )
 
 
 def _sites(run: StoredRun) -> list[str]:
