@@ -14,6 +14,8 @@ from tangentlens.errors import (
     UnsupportedModelError,
 )
 from tangentlens.kernels import EmpiricalNTK, entk
+from tangentlens.kernels.sweep import refine, sweep
+from tangentlens.models.language_model import language_model
 from tangentlens.records import Eigenpairs, SubspaceOverlap
 
 __version__ = version("tangentlens")
@@ -29,7 +31,10 @@ __all__ = [
     "TangentlensError",
     "UnsupportedModelError",
     "entk",
+    "language_model",
     "outputs",
+    "refine",
     "subspace_overlap",
+    "sweep",
     "top_eigenpairs",
 ]

@@ -1,0 +1,72 @@
+"""The best eigenpairs that a given space holds, from one product with it, their true residuals included."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.errors import InvalidInputError
+from tangentlens.operators import LinearOperator
+from tangentlens.records import Eigenpairs
+
+
+@dataclass(frozen=True)
+class Projection:
+    """An orthonormal basis V of a space, and what a product with K made of it.
+
+    Attributes:
+        basis: V, (n, m).
+        product: K V, (n, m).
+    """
+
+    basis: Float[Tensor, "n m"]
+    product: Float[Tensor, "n m"]
+
+    def pairs(self, k: int, tol: float) -> tuple[Eigenpairs, Float[Tensor, "m k"]]:
+        """The k leading eigenpairs of the projection with true residuals, and their coefficients in the basis."""
+        projected = self.basis.T @ self.product
+        values, coefficients = torch.linalg.eigh((projected + projected.T) / 2)
+        values, coefficients = values.flip(0)[:k], coefficients.flip(1)[:, :k]
+        vectors = self.basis @ coefficients
+        norms = (self.product @ coefficients - vectors * values).norm(dim=0)
+        residuals = torch.where(norms == 0, norms, norms / values.abs())
+        return Eigenpairs(values, vectors, residuals, residuals <= tol, self.basis.shape[1]), coefficients
+
+
+def rayleigh_ritz(op: LinearOperator, space: Float[Tensor, "n m"], k: int, tol: float) -> Eigenpairs:
+    """Eigenpairs of the projection of K on a space (Rayleigh-Ritz), where a good space is known beforehand.
+
+    With V an orthonormal basis and W = K V, the pairs of V^T W give v = V s and K v = W s: the product that projects
+    also measures the residual, and the certificate costs nothing more.
+
+    Args:
+        op: symmetric (n, n).
+        space: columns that span the space; m >= k.
+        k: pairs returned.
+        tol: relative residual that counts as converged.
+
+    Raises:
+        InvalidInputError: the space has fewer than k independent columns, or another number of rows.
+    """
+    if space.ndim != 2 or space.shape[0] != op.shape[0] or space.shape[1] < k:
+        raise InvalidInputError(
+            f"a space of shape {tuple(space.shape)} cannot hold {k} eigenvectors", remedy=f"Give {op.shape[0]} rows."
+        )
+    V = orthonormal_basis(space, k)
+    return Projection(V, (op @ V).double()).pairs(k, tol)[0]
+
+
+def orthonormal_basis(space: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n c"]:
+    """Orthonormal columns that span what the given ones span.
+
+    Raises:
+        InvalidInputError: they are fewer than k.
+    """
+    Q, R = torch.linalg.qr(space.double())
+    V: Tensor = Q[:, R.diagonal().abs() > R.diagonal().abs().max() * 1e-10]
+    if V.shape[1] < k:
+        raise InvalidInputError(
+            f"only {V.shape[1]} of the columns are independent, {k} pairs were asked", where="space"
+        )
+    return V

@@ -1,0 +1,141 @@
+"""The kernel of a parameter group on compressed rows (window, direction), multiplied from factors, never formed.
+
+With the factors of factors.py, dV = sum_t left right^T for every row (i, r), so that for columns v
+
+    J^T v = sum over i, t of  left[i, t] (x) sum_r v[(i, r)] right[r, i, t]        two matrix products
+    (K v)[(i, r)] = sum over t of  right[r, i, t] . (left[i, t] . J^T v)           two more
+
+which is 4 N T A B operations a column for a weight (A, B), where the Gram matrix of the rows would cost N^2 R^2 A B.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.kernels.factors import Part
+from tangentlens.operators import LinearOperator
+
+_WORKSPACE = 512 * 2**20  # bytes that the temporaries of one block of columns may take
+
+
+@dataclass(frozen=True)
+class FrameParts:
+    """The factors of all uses of one parametric tensor, (N, R) alike; their gradients add up."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Lengths of the canonical axes of the tensor."""
+        return self.parts[0].value_sizes
+
+
+@final
+class CompressedKernel(LinearOperator):
+    """sum over frames of J_f J_f^T with rows (window, direction), window-major: row i * R + r.
+
+    Args:
+        frames: the factors of every parametric tensor of the group.
+        directions: how many of the R directions of the factors are rows; the rest are probes.
+        name: of the group.
+    """
+
+    def __init__(self, frames: Sequence[FrameParts], directions: int, name: str) -> None:
+        right = frames[0].parts[0].right
+        self.frames, self.directions = tuple(frames), directions
+        self.windows = right.shape[1]
+        self.shape = (self.windows * directions, self.windows * directions)
+        dtypes = {part.right.dtype for frame in frames for part in frame.parts}
+        self.dtype, self.device = max(dtypes, key=lambda dtype: dtype.itemsize), right.device
+        self.symmetric, self.name = True, name
+
+    def matmat(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
+        rows = slice(0, self.directions)
+        return torch.cat([self._pushed(block, rows) for block in V.split(self._width, dim=1)], dim=1)
+
+    def _pushed(self, V: Float[Tensor, "m k"], rows: slice) -> Float[Tensor, "n k"]:
+        """J at some directions of the factors, times J^T v."""
+        known = slice(0, self.directions)
+        pushed = [push(frame, pull(frame, V, known), rows) for frame in self.frames]
+        total: Tensor = sum(pushed[1:], start=pushed[0])
+        return total.to(self.dtype)
+
+    def to_all_directions(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "N s k"]:
+        """J J^T v at every direction of the factors, the probes behind the rows of the kernel included."""
+        blocks = [self._pushed(block, slice(None)) for block in V.to(self.dtype).split(self._width, dim=1)]
+        return torch.unflatten(torch.cat(blocks, dim=1), 0, (self.windows, -1))
+
+    @property
+    def _width(self) -> int:
+        """Columns multiplied at a time."""
+        token = max(p.right[0].numel() for frame in self.frames for p in frame.parts)
+        value = max(prod(frame.sizes) for frame in self.frames)
+        return max(1, _WORKSPACE // (self.dtype.itemsize * max(2 * token, value)))
+
+
+def pull(frame: FrameParts, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
+    """J^T v for every column: (k, *canonical axes)."""
+    pulled = [_pull_part(part, V, rows) for part in frame.parts]
+    return sum(pulled[1:], start=pulled[0])
+
+
+def push(frame: FrameParts, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
+    """J u for every column of gradients (k, *canonical axes): rows (window, direction)."""
+    pushed = [_push_part(part, gradients, rows) for part in frame.parts]
+    return sum(pushed[1:], start=pushed[0])
+
+
+def _pull_part(part: Part, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
+    right = part.right[rows]  # (R, N, T, H, B)
+    R, N, T, H, B = right.shape
+    k = V.shape[1]
+    by_window = V.to(right.dtype).reshape(N, R, k).mT  # (N, k, R)
+    mixed = torch.bmm(by_window, right.permute(1, 0, 2, 3, 4).reshape(N, R, T * H * B)).reshape(N, k, T, H, B)
+    if part.one_hot is not None:
+        tokens = mixed.permute(0, 2, 1, 3, 4).reshape(N * T, k * H * B)
+        summed = tokens.new_zeros(part.one_hot, k * H * B).index_add_(0, part.left.flatten(), tokens)
+        found = summed.reshape(part.one_hot, k, H, B).permute(1, 2, 0, 3)  # (k, H, A, B)
+    else:
+        left = part.left.permute(2, 3, 0, 1).reshape(H, -1, N * T)  # (H, A, N T)
+        tokens = mixed.permute(3, 0, 2, 1, 4).reshape(H, N * T, k * B)
+        found = torch.bmm(left, tokens).reshape(H, -1, k, B).permute(2, 0, 1, 3)
+    return _to_canonical(found, part)
+
+
+def _push_part(part: Part, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
+    right = part.right[rows]
+    R, N, T, H, B = right.shape
+    u = _from_canonical(gradients.to(right.dtype), part)  # (k, H, A, B)
+    k = u.shape[0]
+    if part.one_hot is not None:
+        seen = u[:, :, part.left.flatten()]  # (k, H, N T, B)
+        tokens = seen.reshape(k, H, N, T, B).permute(2, 3, 1, 4, 0)
+    else:
+        left = part.left.permute(2, 0, 1, 3).reshape(H, N * T, -1)  # (H, N T, A)
+        seen = torch.bmm(left, u.permute(1, 2, 0, 3).reshape(H, -1, k * B))
+        tokens = seen.reshape(H, N, T, k, B).permute(1, 2, 0, 4, 3)
+    flat = right.permute(1, 0, 2, 3, 4).reshape(N, R, T * H * B)
+    return torch.bmm(flat, tokens.reshape(N, T * H * B, k)).reshape(N * R, k)
+
+
+def _to_canonical(found: Float[Tensor, "k H A B"], part: Part) -> Tensor:
+    """(k, H, A, B) -> (k, *canonical axes of the tensor)."""
+    factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
+    spread = found.reshape(found.shape[0], *(part.value_sizes[axis] for axis in factored))
+    order = sorted(range(len(factored)), key=lambda place: factored[place])
+    return spread.permute(0, *(1 + place for place in order)).reshape(found.shape[0], *part.value_sizes)
+
+
+def _from_canonical(gradients: Tensor, part: Part) -> Float[Tensor, "k H A B"]:
+    """The inverse of `_to_canonical`."""
+    factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
+    order = sorted(factored)
+    compact = gradients.reshape(gradients.shape[0], *(part.value_sizes[axis] for axis in order))
+    spread = compact.permute(0, *(1 + order.index(axis) for axis in factored))
+    groups = (part.axes.shared, part.axes.left, part.axes.right)
+    return spread.reshape(gradients.shape[0], *(prod(part.value_sizes[axis] for axis in group) for group in groups))

@@ -1,0 +1,61 @@
+"""Score new text on the modes of a sweep: the crossed kernel times the modes, never formed."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.errors import InvalidInputError
+from tangentlens.groups import Group
+from tangentlens.kernels.sweep import Sweep, group_kernel
+from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention
+from tangentlens.progress import Progress, silent
+
+
+def score_new_windows(
+    lm: LanguageModel,
+    batch: Batch,
+    swept: Sweep,
+    group: str,
+    new: Batch,
+    *,
+    chunk: int = 64,
+    progress: Progress = silent,
+) -> Iterator[Float[Tensor, "m d k"]]:
+    """K(new, batch) v / lambda for every mode of a group: what the modes are on windows that they were not found on.
+
+    On the batch itself this gives the modes back (K v / lambda = v), up to their residuals. The parameter directions
+    J^T v are formed once; every chunk of new windows then costs one forward-mode pass for each mode.
+
+    Args:
+        batch: the windows of the sweep.
+        swept: made with modes=.
+        group: whose modes.
+        new: windows to score; any number and length.
+        chunk: windows scored at a time.
+
+    Yields:
+        (m, d, k) for the chunks in order, in the coordinates of S^(1/2) K_r S^(1/2).
+
+    Raises:
+        InvalidInputError: the sweep holds no modes of that group.
+    """
+    if group not in swept.modes:
+        raise InvalidInputError(
+            "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
+        )
+    pairs = swept.modes[group].pairs
+    members = Group(group, swept.members[group])
+    with differentiable_attention(lm.model):
+        directions = group_kernel(lm, batch, swept.geometry, members).pull(
+            swept.lift(pairs.vectors).flatten(0, 1).to(next(lm.model.parameters()))
+        )
+    total = len(new["input_ids"])
+    for start in range(0, total, chunk):
+        some = {name: tensor[start : start + chunk] for name, tensor in new.items()}
+        with differentiable_attention(lm.model):
+            kernel = group_kernel(lm, some, swept.geometry, members)
+            pushed = kernel.push(directions).double()
+        yield torch.unflatten(pushed, 0, (kernel.windows, -1)) / pairs.values
+        progress("new windows", min(start + chunk, total), total)

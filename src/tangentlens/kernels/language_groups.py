@@ -1,0 +1,53 @@
+"""Groups of a language model's parameters: the words and presets that a sweep knows beside those of every kernel."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from tangentlens.errors import UnsupportedModelError
+from tangentlens.groups import Group, Groups, resolve_groups
+from tangentlens.models.language_model import LanguageModel
+
+LanguageGroups = Groups | Sequence[str]
+
+# the last matrix of a block's MLP, by the names that Gemma, Llama and Qwen, GPT-2, and GPT-NeoX give it
+_MLP_OUTPUT = ("*.mlp.down_proj.weight", "*.mlp.c_proj.weight", "*.mlp.dense_4h_to_h.weight")
+
+
+def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[Group, ...]:
+    """The groups that a sweep's `groups=` argument describes.
+
+    Args:
+        groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the paper's: the
+            last matrix of every MLP), a sequence of parameter names or glob patterns (each parameter that matches is a
+            group of its own), or whatever `tangentlens.entk` takes.
+
+    Raises:
+        InvalidInputError: a word is unknown, a pattern matches nothing, or groups overlap.
+        UnsupportedModelError: no MLP of the model ends in a matrix of a known name.
+    """
+    trainable = {id(p) for p in lm.model.parameters() if p.requires_grad}
+    parameters = dict(lm.model.named_parameters())
+    names = {name: aliases for name, aliases in lm.parameters.items() if id(parameters[name]) in trainable}
+    if groups == "weights":
+        inside = {id(p) for _, block in lm.blocks for p in block.parameters() if p.ndim > 1}
+        return tuple(Group(name, (name,)) for name in names if id(parameters[name]) in inside)
+    if groups == "down_proj":
+        return _each(names, [pattern for pattern in _MLP_OUTPUT if _matches(names, pattern)], lm)
+    if isinstance(groups, Sequence) and not isinstance(groups, str):
+        return _each(names, groups, lm)
+    return resolve_groups(names, groups)
+
+
+def _each(names: Mapping[str, tuple[str, ...]], patterns: Sequence[str], lm: LanguageModel) -> tuple[Group, ...]:
+    if not patterns:
+        raise UnsupportedModelError(
+            "no MLP of the model ends in a matrix of a name that the preset 'down_proj' knows",
+            where=type(lm.model).__name__,
+            remedy="Give glob patterns over parameter names instead.",
+        )
+    (union,) = resolve_groups(names, {"union": patterns})
+    return tuple(Group(name, (name,)) for name in union.parameters)
+
+
+def _matches(names: Mapping[str, tuple[str, ...]], pattern: str) -> bool:
+    return any(fnmatchcase(alias, pattern) for aliases in names.values() for alias in aliases)

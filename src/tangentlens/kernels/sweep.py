@@ -1,0 +1,325 @@
+"""Kernels of every parameter group of a language model from one sweep of batched backward passes.
+
+The outputs that matter span few directions. A pilot on some windows finds r of them; r backward passes of all windows
+then give the factors of every weight, hence the kernel of every group on the rows (window, direction). Its eigenpairs,
+lifted by the basis, are Rayleigh-Ritz pairs of the full kernel, and random probe directions outside the basis tell how
+far each is from an eigenpair of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
+from tangentlens.errors import InvalidInputError, UnsupportedModelError
+from tangentlens.groups import Group
+from tangentlens.kernels.backward_sweep import PlannedStage, StageFactors, backward_sweep, plan_stages
+from tangentlens.kernels.compressed import CompressedKernel, FrameParts
+from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
+from tangentlens.kernels.language_groups import LanguageGroups, resolve_language_groups
+from tangentlens.kernels.output_basis import leading_directions, probe_directions
+from tangentlens.kernels.stages import Chain, cut
+from tangentlens.kernels.stagewise import StagewiseKernel
+from tangentlens.kernels.swept_modes import SweptModes, swept_modes
+from tangentlens.kernels.truncation import without_negligible_positions
+from tangentlens.models.checks import check_modes
+from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention, last_positions
+from tangentlens.operators import LinearOperator
+from tangentlens.progress import Progress, silent
+from tangentlens.records import Eigenpairs
+
+_FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
+_PLAN_WINDOWS = 7
+_NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep gave.
+
+    Attributes:
+        operators: group -> kernel on the rows (window, direction), window-major; empty where modes were asked for.
+        modes: group -> leading modes; empty where none were asked for.
+        basis: (d, r) orthonormal output directions, in the coordinates of S^(1/2) K_r S^(1/2).
+        geometry: of the logits.
+        windows: N.
+        members: group -> its parameters.
+    """
+
+    operators: Mapping[str, LinearOperator]
+    modes: Mapping[str, SweptModes]
+    basis: Float[Tensor, "d r"]
+    geometry: LogitGeometry
+    windows: int
+    members: Mapping[str, tuple[str, ...]]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups."""
+        return tuple(self.members)
+
+    def __getitem__(self, group: str) -> LinearOperator:
+        if group not in self.members:
+            raise InvalidInputError(
+                f"there is no group {group!r}", where="groups", remedy=f"The groups are {', '.join(self.groups)}."
+            )
+        if group not in self.operators:
+            raise InvalidInputError(
+                "the kernels were let go, only their modes were kept",
+                where=group,
+                remedy="Call sweep without modes=, or take sweep.modes[group].",
+            )
+        return self.operators[group]
+
+    def lift(self, vectors: Float[Tensor, "rows k"]) -> Float[Tensor, "N d k"]:
+        """Vectors on the rows (window, direction) as vectors on (window, coordinate of S^(1/2) K_r S^(1/2))."""
+        if vectors.shape[0] != self.windows * self.basis.shape[1]:
+            raise InvalidInputError(
+                f"vectors of {vectors.shape[0]} rows, where the sweep has {self.windows} x {self.basis.shape[1]}",
+                where="lift",
+            )
+        return torch.einsum("dr,nrk->ndk", self.basis, vectors.to(self.basis).unflatten(0, (self.windows, -1)))
+
+
+def sweep(
+    lm: LanguageModel,
+    batch: Batch,
+    *,
+    groups: LanguageGroups = "weights",
+    geometry: str = "centred",
+    directions: int | Tensor = 64,
+    probes: int = 2,
+    modes: int | None = None,
+    tolerance: float = 1e-2,
+    pilot_windows: int = 16,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Sweep:
+    """Kernels of all groups of a language model at the final hidden state of each window's last real position.
+
+    Args:
+        lm: from `language_model`.
+        batch: input_ids (N, T) and, where windows are padded, attention_mask (N, T).
+        groups: "weights" (every weight matrix of every block, each a group), "down_proj" (the paper's: the last matrix
+            of every MLP), a list of parameter names or patterns, or what `tl.entk` takes.
+        geometry: "raw", "centred" or "fisher".
+        directions: r, found by a pilot (with d_model or more nothing is left out), or an orthonormal basis (d, r).
+        probes: random directions outside the basis for each window, for the error of the compression.
+        modes: with a number, so many leading modes of every group are computed as the sweep passes, and the kernels
+            are let go: the memory of one block instead of all. Without, the kernels are kept.
+        tolerance: relative residual of the modes on the compressed rows.
+        pilot_windows: windows of the pilot that finds the directions.
+        seed: of the pilot and the probes.
+        progress: told about every stage.
+
+    Raises:
+        InvalidInputError: the batch, the groups or the numbers cannot be used.
+        UnsupportedModelError: dropout is active, or a wanted parameter is used in a way that has no factors.
+    """
+    _check(batch, directions, probes, modes)
+    check_modes(lm.model)
+    chosen = resolve_language_groups(lm, groups)
+    windows, d = len(batch["input_ids"]), lm.d_model
+    with differentiable_attention(lm.model):
+        chain = cut(lm, batch)
+        planned = plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, chosen))
+        units = logit_geometry(lm, geometry)
+        if isinstance(directions, Tensor):
+            basis = _checked_basis(directions, d)
+        elif directions >= d:
+            basis = torch.eye(d, dtype=torch.float64)
+        else:
+            pilot = stagewise_kernel(chain, planned, _spread(batch, pilot_windows), units, _union(chosen))
+            progress("pilot", 0, 1)
+            basis = leading_directions(pilot, directions, columns=min(directions, 24), rounds=2, seed=seed)
+            progress("pilot", 1, 1)
+        inputs, hidden = stage_inputs(chain, planned, batch)
+        cotangents = _cotangents(units, hidden, basis, probes if basis.shape[1] < d else 0, seed)
+        found: dict[str, LinearOperator | SweptModes] = {}
+        for group, frames in _complete(chosen, planned, backward_sweep(planned, inputs, cotangents, progress)):
+            kernel = CompressedKernel(frames, basis.shape[1], group.name)
+            found[group.name] = kernel if modes is None else swept_modes(kernel, modes, tolerance, d)
+    return Sweep(
+        {name: found[name] for name in found if isinstance(found[name], LinearOperator)},  # type: ignore[misc]
+        {name: found[name] for name in found if isinstance(found[name], SweptModes)},  # type: ignore[misc]
+        basis,
+        units,
+        windows,
+        {group.name: group.parameters for group in chosen},
+    )
+
+
+@dataclass(frozen=True)
+class RefinedModes:
+    """Modes of one group's full kernel, nothing compressed.
+
+    Attributes:
+        pairs: eigenpairs on the rows (window, coordinate of S^(1/2) K_r S^(1/2)), with true residuals.
+        operator: the kernel, matrix-free.
+    """
+
+    pairs: Eigenpairs
+    operator: LinearOperator
+
+
+def refine(
+    lm: LanguageModel,
+    batch: Batch,
+    group: str,
+    swept: Sweep,
+    *,
+    steps: int | None = 1,
+    tolerance: float = 1e-3,
+    progress: Progress = silent,
+) -> RefinedModes:
+    """Modes of one group's full kernel, from those of a sweep of the same batch, with exact residuals.
+
+    Args:
+        swept: made with modes=.
+        steps: subspace iterations V <- K V before the Rayleigh-Ritz projection, k products each (a product is a
+            backward and a forward pass through the stages above the group), and k more for projection and certificate.
+            None solves to the tolerance by block Lanczos from the modes of the sweep.
+        tolerance: relative residual that counts as converged.
+
+    Raises:
+        InvalidInputError: the sweep has no modes of that group, or is of another number of windows.
+    """
+    if group not in swept.modes:
+        raise InvalidInputError(
+            "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
+        )
+    start = swept.lift(swept.modes[group].pairs.vectors).flatten(0, 1)
+    k = start.shape[1]
+    members = Group(group, swept.members[group])
+    with differentiable_attention(lm.model):
+        kernel = group_kernel(lm, batch, swept.geometry, members)
+        if steps is None:
+            return RefinedModes(top_eigenpairs(kernel, k, tolerance, start=start, progress=progress), kernel)
+        for step in range(steps):
+            start = torch.linalg.qr((kernel @ start).double())[0]
+            progress("refinement", step + 1, steps + 1)
+        pairs = rayleigh_ritz(kernel, start, k, tolerance)
+        progress("refinement", steps + 1, steps + 1)
+        return RefinedModes(pairs, kernel)
+
+
+def group_kernel(lm: LanguageModel, batch: Batch, units: LogitGeometry, group: Group) -> StagewiseKernel:
+    """The full kernel of one group on all windows of a batch, matrix-free."""
+    chain = cut(lm, batch)
+    planned = plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, [group]))
+    return stagewise_kernel(chain, planned, batch, units, group)
+
+
+def stagewise_kernel(
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, units: LogitGeometry, group: Group
+) -> StagewiseKernel:
+    """The full kernel of a group on some windows, matrix-free."""
+    lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
+    above = planned[: lowest + 1]
+    inputs, hidden = stage_inputs(chain, above, batch)
+    return StagewiseKernel(chain.lm, above, inputs, units.factors(hidden), group.parameters, group.name)
+
+
+def stage_inputs(
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch
+) -> tuple[list[dict[str, Tensor]], Float[Tensor, "N d"]]:
+    """The inputs of every planned stage for all windows, and the final hidden state at their last positions."""
+    pieces: list[list[dict[str, Tensor]]] = []
+    finals: list[Tensor] = []
+    for start in range(0, len(batch["input_ids"]), _FORWARD_WINDOWS):
+        some = {name: tensor[start : start + _FORWARD_WINDOWS] for name, tensor in batch.items()}
+        every = chain.inputs(some)
+        with torch.no_grad():
+            finals.append(chain.stages[-1].module(**every[-1]))
+        pieces.append([every[stage.index] for stage in planned])
+    joined = [
+        {name: torch.cat([piece[place][name] for piece in pieces]) for name in pieces[0][place]}
+        for place in range(len(planned))
+    ]
+    return joined, torch.cat(finals)
+
+
+def _cotangents(
+    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Float[Tensor, "d r"], probes: int, seed: int
+) -> Float[Tensor, "R N d"]:
+    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype."""
+    drawn = probe_directions(basis, len(hidden), probes, seed=seed + 1)
+    directions = torch.cat([basis.T[:, None, :].expand(-1, len(hidden), -1), drawn])  # (R, N, d)
+    found = directions.new_empty(directions.shape, dtype=hidden.dtype)
+    for start in range(0, len(hidden), _FORWARD_WINDOWS):
+        rows = slice(start, start + _FORWARD_WINDOWS)
+        found[:, rows] = torch.einsum("rnd,nde->rne", directions[:, rows], units.factors(hidden[rows])).to(hidden.dtype)
+    return found
+
+
+def _complete(
+    groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFactors]
+) -> Iterator[tuple[Group, tuple[FrameParts, ...]]]:
+    """Each group with the factors of all its parameters, as soon as the last of them is there."""
+    owner = {name: group for group in groups for name in group.parameters}
+    missing = {group.name: 0 for group in groups}
+    for stage in planned:
+        for name in stage.names.values():
+            missing[owner[name].name] += 1
+    held: dict[str, dict[str, tuple[FrameParts, ...]]] = {group.name: {} for group in groups}
+    for found in factors:
+        for name, frames in found.frames.items():
+            group = owner[name]
+            smaller = tuple(_trimmed(frame) for frame in frames)
+            held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)
+            missing[group.name] -= 1
+            if missing[group.name] == 0:
+                yield group, tuple(frame for frames in held.pop(group.name).values() for frame in frames)
+
+
+def _joined(name: str, first: tuple[FrameParts, ...], second: tuple[FrameParts, ...]) -> tuple[FrameParts, ...]:
+    """The uses of one parameter in two stages: their gradients add up."""
+    if not first:
+        return second
+    if len(first) > 1 or len(second) > 1 or first[0].sizes != second[0].sizes:
+        raise UnsupportedModelError("two blocks share this parameter and use parts of it in different ways", where=name)
+    return (FrameParts((*first[0].parts, *second[0].parts)),)
+
+
+def _trimmed(frame: FrameParts) -> FrameParts:
+    return FrameParts(tuple(without_negligible_positions(part, _NEGLIGIBLE)[0] for part in frame.parts))
+
+
+def _wanted(lm: LanguageModel, groups: Sequence[Group]) -> dict[int, str]:
+    parameters = dict(lm.model.named_parameters())
+    return {id(parameters[name]): name for group in groups for name in group.parameters}
+
+
+def _union(groups: Sequence[Group]) -> Group:
+    return Group("all groups", tuple(name for group in groups for name in group.parameters))
+
+
+def _spread(batch: Batch, count: int) -> dict[str, Tensor]:
+    """So many windows, evenly spread over the batch; all of them where there are fewer."""
+    total = len(batch["input_ids"])
+    rows = torch.linspace(0, total - 1, min(count, total)).round().long()
+    return {name: tensor[rows] for name, tensor in batch.items()}
+
+
+def _checked_basis(basis: Tensor, d: int) -> Float[Tensor, "d r"]:
+    given = basis.detach().to("cpu", torch.float64)
+    if given.ndim != 2 or given.shape[0] != d or not 1 <= given.shape[1] <= d:
+        raise InvalidInputError(
+            f"a basis of shape {tuple(given.shape)}",
+            where="directions",
+            remedy=f"Give {d} rows and at most {d} columns.",
+        )
+    if not torch.allclose(given.T @ given, torch.eye(given.shape[1], dtype=torch.float64), atol=1e-5):
+        raise InvalidInputError("the columns are not orthonormal", where="directions", remedy="Take torch.linalg.qr.")
+    return given
+
+
+def _check(batch: Batch, directions: int | Tensor, probes: int, modes: int | None) -> None:
+    last_positions(batch)
+    for name, value, least in (("directions", directions, 1), ("probes", probes, 0), ("modes", modes, 1)):
+        if isinstance(value, int) and value < least:
+            raise InvalidInputError(f"{name} = {value}", remedy=f"Give at least {least}.")

@@ -1,0 +1,96 @@
+"""Smaller factors that hold nearly all of a kernel: fewer positions, and fewer axes on either side.
+
+Positions whose gradient vanishes (all but the last one, above the last attention) are left out. Each side is
+turned to the leading eigenvectors of its second moment weighted by the other side's squared norm, the higher-order
+singular value decomposition of the per-window gradients (De Lathauwer et al. 2000). The kernel of the truncated factors
+starts a solve of the true one; it never replaces it.
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.kernels.factors import Part
+
+
+def token_energy(part: Part) -> Float[Tensor, "N T"]:
+    """|left|^2 |right|^2 of every position, summed over heads: a bound on its share of the kernel's trace."""
+    right = part.right.double().square().sum(dim=(0, 4)) if part.right.numel() < 2**24 else _right_energy(part)
+    if part.one_hot is not None:
+        return right.sum(2)
+    return (part.left.square().sum(3, dtype=torch.float64) * right).sum(2)
+
+
+def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]:
+    """The factors at as many positions of each window as hold all but `share` of the energy, the strongest first.
+
+    Returns:
+        the smaller part, and the share of the energy that it leaves out.
+    """
+    energy = token_energy(part)
+    total = float(energy.sum())
+    ordered, places = energy.sort(dim=1, descending=True)
+    left_out = total - ordered.sum(0).cumsum(0)
+    kept = int((left_out > share * total).sum()) + 1 if total > 0 else 1
+    if kept >= energy.shape[1]:
+        return part, 0.0
+    index = places[:, :kept].sort(dim=1).values  # (N, T')
+    rows = torch.arange(index.shape[0], device=index.device)[:, None]
+    smaller = replace(part, left=part.left[rows, index], right=part.right[:, rows, index])
+    return smaller, max(0.0, float(left_out[kept - 1])) / total if total > 0 else 0.0
+
+
+def truncated(part: Part, left_axes: int, right_axes: int) -> tuple[Part, float]:
+    """The factors with each side on its leading axes; heads stay apart.
+
+    Returns:
+        the part with A, B at most as asked, and the larger of the two sides' shares of energy left out. Its axes no
+        longer belong to the parameter: it serves for products K v of rows, not for gradients.
+    """
+    moment = _right_energy(part)  # (N, T, H)
+    left, lost_left = part.left, 0.0
+    if part.one_hot is None and part.left.shape[3] > left_axes:
+        basis, lost_left = _leading_axes(part.left, moment, left_axes)
+        left = torch.einsum("ntha,hak->nthk", part.left, basis)
+    right, lost_right = part.right, 0.0
+    if part.right.shape[4] > right_axes:
+        ones = torch.ones(1, 1, 1, device=part.right.device, dtype=torch.float64).expand(moment.shape)
+        weight = ones if part.one_hot is not None else part.left.square().sum(3, dtype=torch.float64)
+        basis, lost_right = _leading_right_axes(part.right, weight, right_axes)
+        right = torch.einsum("rnthb,hbk->rnthk", part.right, basis)
+    return replace(part, left=left, right=right), max(lost_left, lost_right)
+
+
+def _right_energy(part: Part) -> Float[Tensor, "N T H"]:
+    total = torch.zeros(part.right.shape[1:4], dtype=torch.float64, device=part.right.device)
+    for direction in part.right:
+        total += direction.square().sum(3, dtype=torch.float64)
+    return total
+
+
+def _leading_axes(
+    factor: Float[Tensor, "N T H A"], weight: Float[Tensor, "N T H"], axes: int
+) -> tuple[Float[Tensor, "H A k"], float]:
+    flat = factor.permute(2, 0, 1, 3).flatten(1, 2)  # (H, N T, A)
+    scaled = flat * weight.permute(2, 0, 1).flatten(1)[:, :, None].sqrt().to(factor.dtype)
+    return _leading(scaled.mT @ scaled, axes)
+
+
+def _leading_right_axes(
+    factor: Float[Tensor, "R N T H B"], weight: Float[Tensor, "N T H"], axes: int
+) -> tuple[Float[Tensor, "H B k"], float]:
+    scale = weight.permute(2, 0, 1).flatten(1)[:, :, None].sqrt().to(factor.dtype)
+    total = torch.zeros(factor.shape[3], factor.shape[4], factor.shape[4], dtype=factor.dtype, device=factor.device)
+    for direction in factor:
+        scaled = direction.permute(2, 0, 1, 3).flatten(1, 2) * scale
+        total += scaled.mT @ scaled
+    return _leading(total, axes)
+
+
+def _leading(moment: Float[Tensor, "H A A"], axes: int) -> tuple[Float[Tensor, "H A k"], float]:
+    values, vectors = torch.linalg.eigh(moment.double())
+    total = float(values.sum())
+    lost = float(values[:, :-axes].sum()) / total if total > 0 else 0.0
+    return vectors[:, :, -axes:].to(moment.dtype), max(0.0, lost)
