@@ -23,6 +23,9 @@ format: .venv/ready
 
 bench: .venv/ready
 	$(RUN) python benchmarks/quadratic_mlp.py
+	$(RUN) python benchmarks/transformer_kernels.py --inputs 210
+	$(RUN) python benchmarks/warm_start.py
+	$(RUN) python benchmarks/transformer_full_size.py
 
 # --compile-bytecode: importing torch without it takes seconds longer where bytecode cannot be cached
 .venv/ready: $(UV) pyproject.toml uv.lock
