@@ -105,7 +105,8 @@ def sweep(
         lm: from `language_model`.
         batch: input_ids (N, T) and, where windows are padded, attention_mask (N, T).
         groups: "weights" (every weight matrix of every block, each a group), "down_proj" (the paper's: the last matrix
-            of every MLP), a list of parameter names or patterns, or what `tl.entk` takes.
+            of every MLP), a list of parameter names or patterns, or what `tl.entk` takes. Of an embedding that is tied
+            to the head, only the uses on the way to the final hidden state count: the head's own is left out.
         geometry: "raw", "centred" or "fisher".
         directions: r, found by a pilot (with d_model or more nothing is left out), or an orthonormal basis (d, r).
         probes: random directions outside the basis for each window, for the error of the compression.
