@@ -45,6 +45,7 @@ _FIGURES: Mapping[str, str] = {
     "training.seconds": "Training",
     "kernel.seconds": "Kernels",
     "eigen.seconds": "Eigenpairs",
+    "dynamics.seconds": "Modes along training",
 }
 
 
