@@ -26,15 +26,8 @@ from tangentlens.progress import Progress
 _BACKWARD_BYTES = 3 * 2**30  # of one stage's graph, which decides how many windows are run at a time
 
 
-@dataclass(frozen=True)
-class StageFactors:
-    """What one stage gave.
-
-    Attributes:
-        frames: parameter (first name in the language model) -> the factors of its uses.
-    """
-
-    frames: Mapping[str, tuple[FrameParts, ...]]
+# what one stage gives: parameter (first name in the language model) -> the factors of its uses
+StageFrames = Mapping[str, tuple[FrameParts, ...]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def backward_sweep(
     inputs: Sequence[Mapping[str, Tensor]],
     cotangents: Float[Tensor, "R N d"],
     progress: Progress,
-) -> Iterator[StageFactors]:
+) -> Iterator[StageFrames]:
     """The factors of every wanted parameter, stage by stage from the last.
 
     Args:
@@ -96,7 +89,7 @@ def backward_sweep(
         lowest = done == len(planned) - 1
         factors, gradient = _through(planned_stage, stage_inputs, gradient, lowest)
         progress("sweep", done + 1, len(planned))
-        yield StageFactors(_by_parameter(planned_stage, factors))
+        yield _by_parameter(planned_stage, factors)
 
 
 def _through(

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError
 from tangentlens.groups import Group
-from tangentlens.kernels.sweep import Sweep, group_kernel
+from tangentlens.kernels.sweep import Sweep, planned_chain, stagewise_kernel
 from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention
 from tangentlens.progress import Progress, silent
 
@@ -41,21 +40,17 @@ def score_new_windows(
     Raises:
         InvalidInputError: the sweep holds no modes of that group.
     """
-    if group not in swept.modes:
-        raise InvalidInputError(
-            "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
-        )
-    pairs = swept.modes[group].pairs
+    pairs = swept.swept(group).pairs
     members = Group(group, swept.members[group])
     with differentiable_attention(lm.model):
-        directions = group_kernel(lm, batch, swept.geometry, members).pull(
-            swept.lift(pairs.vectors).flatten(0, 1).to(next(lm.model.parameters()))
-        )
+        kernel = stagewise_kernel(*planned_chain(lm, batch, [members]), batch, swept.geometry, members)
+        directions = kernel.pull(swept.lift(pairs.vectors).flatten(0, 1).to(kernel.dtype))
+        chain, planned = planned_chain(lm, new, [members])
     total = len(new["input_ids"])
     for start in range(0, total, chunk):
         some = {name: tensor[start : start + chunk] for name, tensor in new.items()}
         with differentiable_attention(lm.model):
-            kernel = group_kernel(lm, some, swept.geometry, members)
+            kernel = stagewise_kernel(chain, planned, some, swept.geometry, members)
             pushed = kernel.push(directions).double()
         yield torch.unflatten(pushed, 0, (kernel.windows, -1)) / pairs.values
         progress("new windows", min(start + chunk, total), total)

@@ -17,7 +17,7 @@ from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
 from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.groups import Group
-from tangentlens.kernels.backward_sweep import PlannedStage, StageFactors, backward_sweep, plan_stages
+from tangentlens.kernels.backward_sweep import PlannedStage, StageFrames, backward_sweep, plan_stages
 from tangentlens.kernels.compressed import CompressedKernel, FrameParts
 from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
 from tangentlens.kernels.language_groups import LanguageGroups, resolve_language_groups
@@ -75,6 +75,18 @@ class Sweep:
             )
         return self.operators[group]
 
+    def swept(self, group: str) -> SweptModes:
+        """The leading modes of a group.
+
+        Raises:
+            InvalidInputError: the sweep holds none of that group.
+        """
+        if group not in self.modes:
+            raise InvalidInputError(
+                "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
+            )
+        return self.modes[group]
+
     def lift(self, vectors: Float[Tensor, "rows k"]) -> Float[Tensor, "N d k"]:
         """Vectors on the rows (window, direction) as vectors on (window, coordinate of S^(1/2) K_r S^(1/2))."""
         if vectors.shape[0] != self.windows * self.basis.shape[1]:
@@ -126,8 +138,7 @@ def sweep(
     chosen = resolve_language_groups(lm, groups)
     windows, d = len(batch["input_ids"]), lm.d_model
     with differentiable_attention(lm.model):
-        chain = cut(lm, batch)
-        planned = plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, chosen))
+        chain, planned = planned_chain(lm, batch, chosen)
         units = logit_geometry(lm, geometry)
         if isinstance(directions, Tensor):
             basis = _checked_basis(directions, d)
@@ -189,15 +200,12 @@ def refine(
     Raises:
         InvalidInputError: the sweep has no modes of that group, or is of another number of windows.
     """
-    if group not in swept.modes:
-        raise InvalidInputError(
-            "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
-        )
-    start = swept.lift(swept.modes[group].pairs.vectors).flatten(0, 1)
+    start = swept.lift(swept.swept(group).pairs.vectors).flatten(0, 1)
     k = start.shape[1]
     members = Group(group, swept.members[group])
     with differentiable_attention(lm.model):
-        kernel = group_kernel(lm, batch, swept.geometry, members)
+        chain, planned = planned_chain(lm, batch, [members])
+        kernel = stagewise_kernel(chain, planned, batch, swept.geometry, members)
         if steps is None:
             return RefinedModes(top_eigenpairs(kernel, k, tolerance, start=start, progress=progress), kernel)
         for step in range(steps):
@@ -208,11 +216,10 @@ def refine(
         return RefinedModes(pairs, kernel)
 
 
-def group_kernel(lm: LanguageModel, batch: Batch, units: LogitGeometry, group: Group) -> StagewiseKernel:
-    """The full kernel of one group on all windows of a batch, matrix-free."""
+def planned_chain(lm: LanguageModel, batch: Batch, groups: Sequence[Group]) -> tuple[Chain, list[PlannedStage]]:
+    """The model cut into stages, and how those above the groups' lowest parameter use the groups' parameters."""
     chain = cut(lm, batch)
-    planned = plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, [group]))
-    return stagewise_kernel(chain, planned, batch, units, group)
+    return chain, plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, groups))
 
 
 def stagewise_kernel(
@@ -258,7 +265,7 @@ def _cotangents(
 
 
 def _complete(
-    groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFactors]
+    groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFrames]
 ) -> Iterator[tuple[Group, tuple[FrameParts, ...]]]:
     """Each group with the factors of all its parameters, as soon as the last of them is there."""
     owner = {name: group for group in groups for name in group.parameters}
@@ -268,7 +275,7 @@ def _complete(
             missing[owner[name].name] += 1
     held: dict[str, dict[str, tuple[FrameParts, ...]]] = {group.name: {} for group in groups}
     for found in factors:
-        for name, frames in found.frames.items():
+        for name, frames in found.items():
             group = owner[name]
             smaller = tuple(_trimmed(frame) for frame in frames)
             held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)

@@ -1,6 +1,6 @@
 """Evidence on the MLP setting: causal tests, the settling question, null models, dynamics; from what a run holds."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement, SubspaceOverlap
 from tangentlens.settings.ablation import ablation_curves, direction_figures, function_figures, parameter_figures
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, measured_in_parts
 from tangentlens.settings.lead import lead_figures
 from tangentlens.settings.mlp import Config, block_overlaps, family_bases, read_kernel
 from tangentlens.settings.random_subspaces import random_subspace_figures
@@ -64,18 +64,8 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         measured: what `measure` found of the network.
         progress: told the parts.
     """
-    subject, seed = _subject(config, measured), measured.seed
-    parts: tuple[Callable[[_Subject], tuple[Figures, Arrays]], ...] = (_ablate, _move, _rank, _nulls, _lead)
-    figures: Figures = {}
-    found: Arrays = {}
-    stage = f"seed {seed}: evidence"
-    progress(stage, 0, len(parts))
-    for done, part in enumerate(parts, start=1):
-        more_figures, more_arrays = part(subject)
-        figures |= more_figures
-        found |= more_arrays
-        progress(stage, done, len(parts))
-    return measurement(seed, figures, found, ())
+    seed, parts = measured.seed, (_ablate, _move, _rank, _nulls, _lead)
+    return measured_in_parts(seed, _subject(config, measured), parts, f"seed {seed}: evidence", progress)
 
 
 def _subject(config: Config, measured: Measurement) -> _Subject:

@@ -5,7 +5,7 @@ column of W_U has the gradient R / C. Its modes are therefore the left singular 
 components, and are had from the stored parameters without any kernel.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.ablation import ablation_curves, direction_figures, function_figures, parameter_figures
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, measured_in_parts, measurement
 from tangentlens.settings.lead import lead_figures
 from tangentlens.settings.random_subspaces import random_subspace_figures
 from tangentlens.settings.ranking import leaderboard_figures
@@ -82,18 +82,8 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     keys = tuple(measured.arrays["frequencies.kernel"].tolist())
     if not keys or measured.figures["learned.share"] < 1:
         return measurement(measured.seed, {}, {}, ())
-    subject = _subject(config, measured, keys)
-    parts: tuple[Callable[[_Subject], tuple[Figures, Arrays]], ...] = (_ablate, _move, _rank, _nulls, _lead)
-    figures: Figures = {}
-    arrays: Arrays = {}
-    stage = f"seed {measured.seed}: evidence"
-    progress(stage, 0, len(parts))
-    for done, part in enumerate(parts, start=1):
-        more_figures, more_arrays = part(subject)
-        figures |= more_figures
-        arrays |= more_arrays
-        progress(stage, done, len(parts))
-    return measurement(measured.seed, figures, arrays, ())
+    seed, parts = measured.seed, (_ablate, _move, _rank, _nulls, _lead)
+    return measured_in_parts(seed, _subject(config, measured, keys), parts, f"seed {seed}: evidence", progress)
 
 
 def _subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> _Subject:
