@@ -1,7 +1,7 @@
 """Frozen records that pass between the stages of an analysis."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -98,6 +98,7 @@ class Measurement:
         units: flat dotted key -> unit of the figure.
         arrays: name -> tensor to store.
         notes: sentences for the reader: eigenpairs that did not converge, a fallback taken.
+        words: name -> strings to store, what arrays cannot hold: names of labels, text of tokens.
     """
 
     seed: int
@@ -105,3 +106,4 @@ class Measurement:
     units: Mapping[str, str]
     arrays: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

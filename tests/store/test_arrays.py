@@ -29,6 +29,7 @@ def measurement(seed: int = 3) -> Measurement:
             "empty": torch.zeros(0),
         },
         notes=("a pair did not converge",),
+        words={"labels.names": ("NOUN", "ü\u0000<b>")},
     )
 
 
@@ -47,6 +48,8 @@ def test_a_seed_comes_back_with_figures_notes_and_arrays(folder):
     assert record.units["missing"] == "epoch"
     assert record.names == set(measurement().arrays)
     np.testing.assert_array_equal(record.array("transposed"), np.arange(6.0).reshape(2, 3).T)
+    assert record.words == {"labels.names": ("NOUN", "ü\u0000<b>")}
+    assert read_measurement(path).words == record.words
     assert record.array("whole").dtype == np.int64
     assert record.array("transposed").dtype == np.float64
 

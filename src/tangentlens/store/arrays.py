@@ -1,4 +1,4 @@
-"""The arrays of one seed, with its figures and notes in the metadata.
+"""The arrays of one seed, with its figures, notes and words in the metadata.
 
 arrays/seed-0000.safetensors is what the setting measured, arrays/evidence-0000.safetensors the evidence added to it;
 whoever reads a seed sees both as one.
@@ -7,7 +7,7 @@ whoever reads a seed sees both as one.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class SeedRecord:
         notes: sentences for the reader.
         seconds: wall time of the measurement.
         sources: name of an array -> the safetensors file that holds it.
+        words: name -> strings.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class SeedRecord:
     notes: tuple[str, ...]
     seconds: float
     sources: Mapping[str, Path]
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -74,6 +76,7 @@ class SeedRecord:
             notes=(*self.notes, *addition.notes),
             seconds=self.seconds + addition.seconds,
             sources={**self.sources, **addition.sources},
+            words={**self.words, **addition.words},
         )
 
 
@@ -113,6 +116,7 @@ def _write(path: Path, measurement: Measurement, seconds: float) -> Path:
         "figures": {key: finite(float(value)) for key, value in measurement.figures.items()},
         "units": dict(measurement.units),
         "notes": list(measurement.notes),
+        "words": {name: list(strings) for name, strings in measurement.words.items()},
         "seconds": seconds,
     }
     tensors = {name: _own(array) for name, array in measurement.arrays.items()}
@@ -137,6 +141,7 @@ def read_seed(path: Path) -> SeedRecord:
             notes=tuple(described["notes"]),
             seconds=described["seconds"],
             sources=sources,
+            words={name: tuple(strings) for name, strings in described.get("words", {}).items()},
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -154,7 +159,7 @@ def read_measurement(path: Path) -> Measurement:
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
     figures = {key: math.nan if value is None else value for key, value in record.figures.items()}
-    return Measurement(record.seed, figures, record.units, arrays, record.notes)
+    return Measurement(record.seed, figures, record.units, arrays, record.notes, record.words)
 
 
 def read_seeds(folder: Path) -> tuple[SeedRecord, ...]:
