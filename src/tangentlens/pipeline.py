@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tangentlens.atomic import storing
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.evidence.claims import Claim, Evidence, evidence_figures, judge
@@ -29,7 +30,6 @@ from tangentlens.store.arrays import (
     write_evidence,
     write_measurement,
 )
-from tangentlens.store.atomic import storing
 from tangentlens.store.environment import describe_environment, differences, write_environment
 from tangentlens.store.results import write_results
 

@@ -8,7 +8,7 @@ With the factors of factors.py, dV = sum_t left right^T for every row (i, r), so
 which is 4 N T A B operations a column for a weight (A, B), where the Gram matrix of the rows would cost N^2 R^2 A B.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import final
@@ -56,7 +56,7 @@ class CompressedKernel(LinearOperator):
 
     def matmat(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
         rows = slice(0, self.directions)
-        return torch.cat([self._pushed(block, rows) for block in V.split(self._width, dim=1)], dim=1)
+        return torch.cat([self._pushed(block, rows) for block in V.split(self.width, dim=1)], dim=1)
 
     def _pushed(self, V: Float[Tensor, "m k"], rows: slice) -> Float[Tensor, "n k"]:
         """J at some directions of the factors, times J^T v."""
@@ -67,15 +67,14 @@ class CompressedKernel(LinearOperator):
 
     def to_all_directions(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "N s k"]:
         """J J^T v at every direction of the factors, the probes behind the rows of the kernel included."""
-        blocks = [self._pushed(block, slice(None)) for block in V.to(self.dtype).split(self._width, dim=1)]
+        blocks = [self._pushed(block, slice(None)) for block in V.to(self.dtype).split(self.width, dim=1)]
         return torch.unflatten(torch.cat(blocks, dim=1), 0, (self.windows, -1))
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
         """Columns multiplied at a time."""
-        token = max(p.right[0].numel() for frame in self.frames for p in frame.parts)
         value = max(prod(frame.sizes) for frame in self.frames)
-        return max(1, _WORKSPACE // (self.dtype.itemsize * max(2 * token, value)))
+        return max(1, _WORKSPACE // (self.dtype.itemsize * value))
 
 
 def pull(frame: FrameParts, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
@@ -91,36 +90,50 @@ def push(frame: FrameParts, gradients: Tensor, rows: slice) -> Float[Tensor, "m 
 
 
 def _pull_part(part: Part, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
-    right = part.right[rows]  # (R, N, T, H, B)
-    R, N, T, H, B = right.shape
-    k = V.shape[1]
+    right = part.right[rows].transpose(0, 1)  # (N, R, T, H, B)
+    N, R, _, H, B = right.shape
+    k, A = V.shape[1], _left_axes(part)
     by_window = V.to(right.dtype).reshape(N, R, k).mT  # (N, k, R)
-    mixed = torch.bmm(by_window, right.permute(1, 0, 2, 3, 4).reshape(N, R, T * H * B)).reshape(N, k, T, H, B)
-    if part.one_hot is not None:
-        tokens = mixed.permute(0, 2, 1, 3, 4).reshape(N * T, k * H * B)
-        summed = tokens.new_zeros(part.one_hot, k * H * B).index_add_(0, part.left.flatten(), tokens)
-        found = summed.reshape(part.one_hot, k, H, B).permute(1, 2, 0, 3)  # (k, H, A, B)
-    else:
-        left = part.left.permute(2, 3, 0, 1).reshape(H, -1, N * T)  # (H, A, N T)
-        tokens = mixed.permute(3, 0, 2, 1, 4).reshape(H, N * T, k * B)
-        found = torch.bmm(left, tokens).reshape(H, -1, k, B).permute(2, 0, 1, 3)
-    return _to_canonical(found, part)
+    found = right.new_zeros(H, A, k * B)
+    for some in _window_blocks(part, k):
+        mixed = torch.bmm(by_window[some], right[some].flatten(2)).unflatten(2, right.shape[2:])  # (n, k, T, H, B)
+        tokens = mixed.permute(3, 0, 2, 1, 4).reshape(H, -1, k * B)
+        if part.one_hot is not None:
+            for h in range(H):
+                found[h].index_add_(0, part.left[some].flatten(), tokens[h])
+        else:
+            left = part.left[some].permute(2, 3, 0, 1).reshape(H, A, -1)  # (H, A, n T)
+            found.baddbmm_(left, tokens)
+    return _to_canonical(found.unflatten(2, (k, B)).permute(2, 0, 1, 3), part)
 
 
 def _push_part(part: Part, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
-    right = part.right[rows]
-    R, N, T, H, B = right.shape
-    u = _from_canonical(gradients.to(right.dtype), part)  # (k, H, A, B)
+    right = part.right[rows].transpose(0, 1)  # (N, R, T, H, B)
+    T, H, B = right.shape[2:]
+    u = from_canonical(gradients.to(right.dtype), part)  # (k, H, A, B)
     k = u.shape[0]
-    if part.one_hot is not None:
-        seen = u[:, :, part.left.flatten()]  # (k, H, N T, B)
-        tokens = seen.reshape(k, H, N, T, B).permute(2, 3, 1, 4, 0)
-    else:
-        left = part.left.permute(2, 0, 1, 3).reshape(H, N * T, -1)  # (H, N T, A)
-        seen = torch.bmm(left, u.permute(1, 2, 0, 3).reshape(H, -1, k * B))
-        tokens = seen.reshape(H, N, T, k, B).permute(1, 2, 0, 4, 3)
-    flat = right.permute(1, 0, 2, 3, 4).reshape(N, R, T * H * B)
-    return torch.bmm(flat, tokens.reshape(N, T * H * B, k)).reshape(N * R, k)
+    by_left = u.permute(1, 2, 0, 3).reshape(H, -1, k * B)
+    pushed = []
+    for some in _window_blocks(part, k):
+        left = part.left[some]
+        if part.one_hot is not None:
+            seen = by_left[:, left.flatten()]  # (H, n T, k B)
+        else:
+            seen = torch.bmm(left.permute(2, 0, 1, 3).reshape(H, -1, left.shape[3]), by_left)
+        tokens = seen.reshape(H, -1, T, k, B).permute(1, 2, 0, 4, 3)  # (n, T, H, B, k)
+        pushed.append(torch.bmm(right[some].flatten(2), tokens.reshape(-1, T * H * B, k)))
+    return torch.cat(pushed).reshape(-1, k)
+
+
+def _left_axes(part: Part) -> int:
+    return part.one_hot if part.one_hot is not None else part.left.shape[3]
+
+
+def _window_blocks(part: Part, columns: int) -> Iterator[slice]:
+    """Windows multiplied at a time: two tensors of (n, T, H, B, k) are alive."""
+    _, N, T, H, B = part.right.shape
+    width = max(1, _WORKSPACE // (2 * part.right.element_size() * columns * T * H * B))
+    return (slice(start, start + width) for start in range(0, N, width))
 
 
 def _to_canonical(found: Float[Tensor, "k H A B"], part: Part) -> Tensor:
@@ -131,7 +144,7 @@ def _to_canonical(found: Float[Tensor, "k H A B"], part: Part) -> Tensor:
     return spread.permute(0, *(1 + place for place in order)).reshape(found.shape[0], *part.value_sizes)
 
 
-def _from_canonical(gradients: Tensor, part: Part) -> Float[Tensor, "k H A B"]:
+def from_canonical(gradients: Tensor, part: Part) -> Float[Tensor, "k H A B"]:
     """The inverse of `_to_canonical`."""
     factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
     order = sorted(factored)

@@ -9,7 +9,7 @@ h over those that both have (the heads of a batched product, the channels of a s
 the example at which V is used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -66,6 +66,7 @@ class Part:
         axes: the axes of V behind H, A and B.
         one_hot: A where `left` holds indices, else None.
         value_sizes: lengths of the canonical axes of V, for materialising dV.
+        positions: which positions of each example these are, where some were left out; None where all are there.
     """
 
     left: Float[Tensor, "N T H A"] | Int[Tensor, "N T"]
@@ -73,6 +74,7 @@ class Part:
     axes: Axes
     one_hot: int | None
     value_sizes: tuple[int, ...]
+    positions: Int[Tensor, "N T"] | None = None
 
     @property
     def extents(self) -> Extents:
@@ -83,7 +85,8 @@ class Part:
 
     def rows(self, rows: slice) -> "Part":
         """The same factors for some of the examples."""
-        return Part(self.left[rows], self.right[:, rows], self.axes, self.one_hot, self.value_sizes)
+        positions = None if self.positions is None else self.positions[rows]
+        return replace(self, left=self.left[rows], right=self.right[:, rows], positions=positions)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ lifted by the basis, are Rayleigh-Ritz pairs of the full kernel, and random prob
 far each is from an eigenpair of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,6 +26,7 @@ from tangentlens.kernels.language_groups import LanguageGroups, resolve_language
 from tangentlens.kernels.output_basis import leading_directions, probe_directions
 from tangentlens.kernels.stages import Chain, cut
 from tangentlens.kernels.stagewise import StagewiseKernel
+from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspace, sweep_fingerprint
 from tangentlens.kernels.swept_modes import SweptModes, swept_modes
 from tangentlens.kernels.truncation import without_negligible_positions
 from tangentlens.models.checks import check_modes
@@ -32,9 +35,17 @@ from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
 
+# what to take of a kernel and its modes while the kernel is there
+Reading = Callable[[CompressedKernel, SweptModes], Mapping[str, Tensor]]
+
 _FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
 _PLAN_WINDOWS = 7
 _NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
+
+
+def nothing_more(kernel: CompressedKernel, modes: SweptModes) -> Mapping[str, Tensor]:  # noqa: ARG001
+    """The reading that takes nothing but the modes."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,8 @@ def sweep(
     tolerance: float = 1e-2,
     pilot_windows: int = 16,
     seed: int = 0,
+    read: Reading = nothing_more,
+    work: Path | None = None,
     progress: Progress = silent,
 ) -> Sweep:
     """Kernels of all groups of a language model at the final hidden state of each window's last real position.
@@ -127,42 +140,44 @@ def sweep(
         tolerance: relative residual of the modes on the compressed rows.
         pilot_windows: windows of the pilot that finds the directions.
         seed: of the pilot and the probes.
+        read: with modes=, called with the kernel and the modes of every group while the kernel is there; the tensors
+            that it returns stay with the modes. Where it changes, so must the folder `work`.
+        work: with modes=, a folder for what would not fit into memory and for what is finished, from which an
+            interrupted call with the same arguments goes on.
         progress: told about every stage.
 
     Raises:
-        InvalidInputError: the batch, the groups or the numbers cannot be used.
+        InvalidInputError: the batch, the groups or the numbers cannot be used, or the folder holds another sweep.
+        StoreError: the folder cannot be written or read.
         UnsupportedModelError: dropout is active, or a wanted parameter is used in a way that has no factors.
     """
     _check(batch, directions, probes, modes)
     check_modes(lm.model)
     chosen = resolve_language_groups(lm, groups)
-    windows, d = len(batch["input_ids"]), lm.d_model
+    options = (chosen, geometry, directions, probes, modes, tolerance, pilot_windows, seed)
+    workspace = InMemory() if work is None else _folder(work, lm, batch, options)
     with differentiable_attention(lm.model):
         chain, planned = planned_chain(lm, batch, chosen)
         units = logit_geometry(lm, geometry)
-        if isinstance(directions, Tensor):
-            basis = _checked_basis(directions, d)
-        elif directions >= d:
-            basis = torch.eye(d, dtype=torch.float64)
-        else:
-            pilot = stagewise_kernel(chain, planned, _spread(batch, pilot_windows), units, _union(chosen))
-            progress("pilot", 0, 1)
-            basis = leading_directions(pilot, directions, columns=min(directions, 24), rounds=2, seed=seed)
-            progress("pilot", 1, 1)
-        inputs, hidden = stage_inputs(chain, planned, batch)
-        cotangents = _cotangents(units, hidden, basis, probes if basis.shape[1] < d else 0, seed)
-        found: dict[str, LinearOperator | SweptModes] = {}
-        for group, frames in _complete(chosen, planned, backward_sweep(planned, inputs, cotangents, progress)):
+        basis = workspace.basis()
+        if basis is None:
+            basis = _basis(chain, planned, batch, chosen, units, directions, pilot_windows, seed, progress)
+            workspace.keep_basis(basis)
+        inputs, hidden = stage_inputs(chain, planned, batch, workspace)
+        cotangents = _cotangents(units, hidden, basis, probes if basis.shape[1] < lm.d_model else 0, seed)
+        passing = backward_sweep(planned, inputs, cotangents, workspace, progress)
+        kernels: dict[str, LinearOperator] = {}
+        for group, frames in _complete(chosen, planned, passing):
             kernel = CompressedKernel(frames, basis.shape[1], group.name)
-            found[group.name] = kernel if modes is None else swept_modes(kernel, modes, tolerance, d)
-    return Sweep(
-        {name: found[name] for name in found if isinstance(found[name], LinearOperator)},  # type: ignore[misc]
-        {name: found[name] for name in found if isinstance(found[name], SweptModes)},  # type: ignore[misc]
-        basis,
-        units,
-        windows,
-        {group.name: group.parameters for group in chosen},
-    )
+            if modes is None:
+                kernels[group.name] = kernel
+            elif workspace.modes(group.name) is None:
+                found = swept_modes(kernel, modes, tolerance, lm.d_model)
+                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found)))
+    names = {group.name: group.parameters for group in chosen}
+    kept = {name: workspace.modes(name) for name in names}
+    swept = {name: found for name, found in kept.items() if found is not None}
+    return Sweep(kernels, swept, basis, units, len(hidden), names)
 
 
 @dataclass(frozen=True)
@@ -228,27 +243,75 @@ def stagewise_kernel(
     """The full kernel of a group on some windows, matrix-free."""
     lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
     above = planned[: lowest + 1]
-    inputs, hidden = stage_inputs(chain, above, batch)
+    inputs, hidden = stage_inputs(chain, above, batch, InMemory())
     return StagewiseKernel(chain.lm, above, inputs, units.factors(hidden), group.parameters, group.name)
 
 
 def stage_inputs(
-    chain: Chain, planned: Sequence[PlannedStage], batch: Batch
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, workspace: SweepWorkspace
 ) -> tuple[list[dict[str, Tensor]], Float[Tensor, "N d"]]:
     """The inputs of every planned stage for all windows, and the final hidden state at their last positions."""
-    pieces: list[list[dict[str, Tensor]]] = []
+    windows = len(batch["input_ids"])
+    joined: list[dict[str, Tensor]] = [{} for _ in planned]
     finals: list[Tensor] = []
-    for start in range(0, len(batch["input_ids"]), _FORWARD_WINDOWS):
-        some = {name: tensor[start : start + _FORWARD_WINDOWS] for name, tensor in batch.items()}
-        every = chain.inputs(some)
+    for start in range(0, windows, _FORWARD_WINDOWS):
+        rows = slice(start, start + _FORWARD_WINDOWS)
+        every = chain.inputs({name: tensor[rows] for name, tensor in batch.items()})
         with torch.no_grad():
             finals.append(chain.stages[-1].module(**every[-1]))
-        pieces.append([every[stage.index] for stage in planned])
-    joined = [
-        {name: torch.cat([piece[place][name] for piece in pieces]) for name in pieces[0][place]}
-        for place in range(len(planned))
-    ]
+        for stage, inputs in zip(planned, joined, strict=True):
+            for name, piece in every[stage.index].items():
+                if name not in inputs:
+                    shape = (windows, *piece.shape[1:])
+                    inputs[name] = workspace.room(f"inputs-{stage.index}-{name}", shape, piece)
+                inputs[name][rows] = piece
     return joined, torch.cat(finals)
+
+
+def _basis(
+    chain: Chain,
+    planned: Sequence[PlannedStage],
+    batch: Batch,
+    groups: Sequence[Group],
+    units: LogitGeometry,
+    directions: int | Tensor,
+    pilot_windows: int,
+    seed: int,
+    progress: Progress,
+) -> Float[Tensor, "d r"]:
+    """The basis given, the whole space, or what a pilot finds."""
+    d = chain.lm.d_model
+    if isinstance(directions, Tensor):
+        return _checked_basis(directions, d)
+    if directions >= d:
+        return torch.eye(d, dtype=torch.float64)
+    progress("pilot", 0, 1)
+    pilot = stagewise_kernel(chain, planned, _spread(batch, pilot_windows), units, _union(groups))
+    basis = leading_directions(pilot, directions, columns=min(directions, 24), rounds=2, seed=seed)
+    progress("pilot", 1, 1)
+    return basis
+
+
+def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...]) -> InFolder:
+    """The workspace of these arguments in a folder."""
+    chosen, geometry, directions, probes, modes, tolerance, pilot_windows, seed = options
+    if modes is None:
+        raise InvalidInputError(
+            "kernels cannot be kept in a folder", where="work", remedy="Ask for modes=, or leave out work=."
+        )
+    blocks = {name: place for place, (name, _) in enumerate(lm.blocks)}
+    for group in chosen:
+        places = {next((i for b, i in blocks.items() if name.startswith(f"{b}.")), -1) for name in group.parameters}
+        if len(places) > 1:
+            raise InvalidInputError(
+                "a group over several blocks is not finished block by block",
+                where=group.name,
+                remedy="Leave out work=, or take groups inside one block.",
+            )
+    given = directions.double().sum(1).tolist() if isinstance(directions, Tensor) else directions
+    named = {group.name: group.parameters for group in chosen}
+    listed = [named, geometry, given, probes, modes, tolerance, pilot_windows, seed]
+    return InFolder(work, sweep_fingerprint(lm.model, batch, {"options": listed}))
 
 
 def _cotangents(

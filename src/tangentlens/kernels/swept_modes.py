@@ -1,6 +1,7 @@
 """Leading modes of a compressed kernel, and how far they are from modes of the full one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -26,11 +27,13 @@ class SweptModes:
         pairs: eigenpairs on the rows (window, direction), with their true residuals there.
         outside: (k,) estimated norm of the part of K v outside the basis, relative to the eigenvalue.
         outside_error: (k,) standard error of that estimate.
+        readings: what else was taken while the kernel was there.
     """
 
     pairs: Eigenpairs
     outside: Float[Tensor, " k"]
     outside_error: Float[Tensor, " k"]
+    readings: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def residuals(self) -> Float[Tensor, " k"]:

@@ -38,7 +38,8 @@ def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]
         return part, 0.0
     index = places[:, :kept].sort(dim=1).values  # (N, T')
     rows = torch.arange(index.shape[0], device=index.device)[:, None]
-    smaller = replace(part, left=part.left[rows, index], right=part.right[:, rows, index])
+    right = torch.stack([window[:, at] for window, at in zip(part.right.transpose(0, 1), index, strict=True)])
+    smaller = replace(part, left=part.left[rows, index], right=right.transpose(0, 1), positions=index)
     return smaller, max(0.0, float(left_out[kept - 1])) / total if total > 0 else 0.0
 
 

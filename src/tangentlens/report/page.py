@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tangentlens.report.blocks import Block
 from tangentlens.report.sections import SECTIONS
 from tangentlens.store import StoredRun, open_run
-from tangentlens.store.atomic import write_text
+from tangentlens.atomic import write_text
 
 _TITLES: Mapping[str, str] = {
     "mlp": "One hidden layer on modular addition",

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from tangentlens.atomic import write_bytes
 from tangentlens.errors import StoreError
 from tangentlens.records import Measurement
-from tangentlens.store.atomic import write_bytes
 from tangentlens.store.results import finite
 
 _KEY = "tangentlens"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import tangentlens
+from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
-from tangentlens.store.atomic import write_text
 
 SCHEMA = 1
 # A run made partly with one of these and partly with another would not be one run.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
 from tangentlens.records import Figure
-from tangentlens.store.atomic import write_text
 
 
 def write_results(path: Path, figures: Mapping[str, Figure]) -> None:

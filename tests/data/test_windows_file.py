@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tangentlens.data.windows import Windows
+from tangentlens.data.windows_file import read_windows, write_windows
 from tangentlens.errors import StoreError
-from tangentlens.store.windows import read_windows, write_windows
 
 
 def windows():

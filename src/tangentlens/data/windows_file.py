@@ -7,9 +7,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from tangentlens.atomic import write_bytes
 from tangentlens.data.windows import Windows
 from tangentlens.errors import StoreError
-from tangentlens.store.atomic import write_bytes
 
 _KEY = "tangentlens.windows"
 _WORDS = ("text", "word", "pos", "morphology")

@@ -1,0 +1,220 @@
+"""Where a sweep keeps what is large and what is hard-won: in memory, or in a folder from which it can go on.
+
+The gradients at the boundary of two stages are R N T d numbers (4.4 GB for 1,024 windows of 64 tokens, 26 directions
+and d = 640), and the inputs of all stages N T d each. In a folder they are files mapped into memory, which the
+operating system may drop and read again, and an interrupted sweep goes on from the last boundary that was finished.
+"""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from tangentlens.atomic import write_bytes, write_text
+from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.kernels.swept_modes import SweptModes
+from tangentlens.records import Eigenpairs
+
+_ENTRIES = 64  # of every parameter, that tell one model's weights from another's
+_STATE, _BASIS = "state.json", "basis.safetensors"
+
+
+class SweepWorkspace(ABC):
+    """What a sweep asks of the place where it works."""
+
+    @abstractmethod
+    def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Uninitialised room for a tensor of that shape, of the dtype and device of `like`."""
+
+    @abstractmethod
+    def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:
+        """Room for the gradients at the input of stage `place`; may be the memory of those at its output, `gradient`,
+        which are overwritten window by window."""
+
+    @abstractmethod
+    def reached(self, place: int, gradient: Tensor) -> None:
+        """All that stage `place` gives has been used; `gradient` are the gradients at its input."""
+
+    @abstractmethod
+    def start(self) -> tuple[int, Tensor | None]:
+        """The first stage that is not done, and the gradients at its output; (0, None) at the beginning."""
+
+    @abstractmethod
+    def basis(self) -> Tensor | None:
+        """The basis that a pilot found before."""
+
+    @abstractmethod
+    def keep_basis(self, basis: Tensor) -> None:
+        """Remember it."""
+
+    @abstractmethod
+    def modes(self, group: str) -> SweptModes | None:
+        """The modes of a group, where they were found before."""
+
+    @abstractmethod
+    def keep_modes(self, group: str, modes: SweptModes) -> None:
+        """Remember them."""
+
+
+@final
+class InMemory(SweepWorkspace):
+    """Nothing outlives the call."""
+
+    def __init__(self) -> None:
+        self._modes: dict[str, SweptModes] = {}
+
+    def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:  # noqa: ARG002 - files have names
+        return like.new_empty(tuple(shape))
+
+    def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:  # noqa: ARG002
+        return gradient if gradient.shape == tuple(shape) else gradient.new_empty(tuple(shape))
+
+    def reached(self, place: int, gradient: Tensor) -> None:
+        pass
+
+    def start(self) -> tuple[int, Tensor | None]:
+        return 0, None
+
+    def basis(self) -> Tensor | None:
+        return None
+
+    def keep_basis(self, basis: Tensor) -> None:
+        pass
+
+    def modes(self, group: str) -> SweptModes | None:
+        return self._modes.get(group)
+
+    def keep_modes(self, group: str, modes: SweptModes) -> None:
+        self._modes[group] = modes
+
+
+@final
+class InFolder(SweepWorkspace):
+    """Files in a folder; one that was begun with the same fingerprint is gone on with, one of another is refused.
+
+    Args:
+        folder: is made where it does not exist.
+        fingerprint: of everything that the sweep depends on.
+
+    Raises:
+        InvalidInputError: the folder holds a sweep of another model, batch or other options.
+        StoreError: the folder cannot be written, or what it holds is damaged.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = Path(folder)
+        self._fingerprint = fingerprint
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / _STATE
+            self._state: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise _damaged(self.folder, error) from error
+        if self._state and self._state.get("fingerprint") != fingerprint:
+            raise InvalidInputError(
+                "the folder holds a sweep of another model, other windows or other options",
+                where=str(self.folder),
+                remedy="Give another folder, or remove it.",
+            )
+        if not self._state:
+            self._note(done=0, shape=None, dtype=None)
+
+    def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        return _mapped(self.folder / f"{name}.bin", shape, like.dtype)
+
+    def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:
+        return self.room(_boundary(place), shape, gradient)  # never the file that an interruption needs
+
+    def reached(self, place: int, gradient: Tensor) -> None:
+        self._note(done=place + 1, shape=list(gradient.shape), dtype=str(gradient.dtype).removeprefix("torch."))
+
+    def start(self) -> tuple[int, Tensor | None]:
+        done = self._state["done"]
+        if done == 0:
+            return 0, None
+        dtype: torch.dtype = getattr(torch, self._state["dtype"])
+        return done, _mapped(self.folder / f"{_boundary(done - 1)}.bin", self._state["shape"], dtype)
+
+    def basis(self) -> Tensor | None:
+        path = self.folder / _BASIS
+        return _loaded(path)["basis"] if path.exists() else None
+
+    def keep_basis(self, basis: Tensor) -> None:
+        self._write(_BASIS, {"basis": basis})
+
+    def modes(self, group: str) -> SweptModes | None:
+        path = self.folder / f"modes-{group}.safetensors"
+        if not path.exists():
+            return None
+        tensors = _loaded(path)
+        with safe_open(path, framework="pt") as stored:
+            products = int(stored.metadata()["products"])
+        pairs = Eigenpairs(*(tensors.pop(name) for name in _PAIRS), products)
+        return SweptModes(pairs, tensors.pop("outside"), tensors.pop("outside_error"), tensors)
+
+    def keep_modes(self, group: str, modes: SweptModes) -> None:
+        tensors = {name: getattr(modes.pairs, name) for name in _PAIRS}
+        tensors |= {"outside": modes.outside, "outside_error": modes.outside_error, **modes.readings}
+        self._write(f"modes-{group}.safetensors", tensors, {"products": str(modes.pairs.products)})
+
+    def _note(self, **state: Any) -> None:
+        self._state = {"fingerprint": self._fingerprint, **state}
+        write_text(self.folder / _STATE, json.dumps(self._state))
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+        write_bytes(self.folder / name, save({key: t.cpu().contiguous() for key, t in tensors.items()}, metadata))
+
+
+_PAIRS = ("values", "vectors", "residuals", "converged")
+
+
+def sweep_fingerprint(model: nn.Module, batch: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
+    """SHA-256 of some entries of every parameter, of the batch and of the options: the same on every machine."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        some = flat[:: max(1, len(flat) // _ENTRIES)].cpu().float().numpy()
+        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.tobytes())
+    for name in sorted(batch):
+        digest.update(name.encode() + batch[name].to("cpu", torch.int64).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _boundary(place: int) -> str:
+    return f"gradients-{place % 2}"
+
+
+def _mapped(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A file of that size as a tensor: what is written there goes to the file."""
+    size = int(torch.Size(shape).numel())
+    try:
+        if not path.exists() or path.stat().st_size != size * dtype.itemsize:
+            with path.open("wb") as stream:
+                os.truncate(stream.fileno(), size * dtype.itemsize)
+        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).reshape(tuple(shape))
+    except (OSError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _loaded(path: Path) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"what the sweep keeps cannot be read or written: {error}",
+        where=str(path),
+        remedy="Make room on the disk, or remove the folder and begin again.",
+    )

@@ -1,0 +1,65 @@
+"""How much each token adds to a window's score on a mode: a compressed kernel's factors, not summed over positions.
+
+With u = J^T v, the score of window i along the output direction w is a sum over the positions at which the parameter
+is used,
+
+    w . (K v)_i = sum over t of  left[i, t] . u . (sum over r of w[r] right[r, i, t])
+
+so that every token's part is there before the sum is taken.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tangentlens.kernels.compressed import CompressedKernel, from_canonical, pull
+from tangentlens.kernels.factors import Part
+
+
+def token_shares(
+    kernel: CompressedKernel,
+    vectors: Float[Tensor, "rows k"],
+    directions: Float[Tensor, "r k"],
+    windows: Int[Tensor, "k e"],
+    length: int,
+) -> Float[Tensor, "k e T"]:
+    """The parts of w_k . (K v_k)_i that the tokens of some windows i have; they add up to it.
+
+    Args:
+        kernel: on the rows (window, direction).
+        vectors: v, one column for each mode.
+        directions: w, in the kernel's directions.
+        windows: which windows, for each mode.
+        length: T, tokens of a window.
+    """
+    shares = torch.zeros(*windows.shape, length, dtype=torch.float64, device=kernel.device)
+    for block in torch.arange(vectors.shape[1]).split(kernel.width):
+        for frame in kernel.frames:
+            gradients = pull(frame, vectors[:, block].to(kernel.dtype), slice(0, kernel.directions))
+            for part in frame.parts:
+                u = from_canonical(gradients.to(part.right.dtype), part)  # (k, H, A, B)
+                for place, mode in enumerate(block.tolist()):
+                    rows = windows[mode]
+                    _add(shares[mode], part, rows, u[place], directions[:, mode], kernel.directions)
+    return shares
+
+
+def _add(
+    shares: Float[Tensor, "e T"],
+    part: Part,
+    rows: Int[Tensor, " e"],
+    u: Float[Tensor, "H A B"],
+    direction: Float[Tensor, " r"],
+    directions: int,
+) -> None:
+    right = torch.einsum("r,rethb->ethb", direction.to(part.right), part.right[:directions, rows])
+    left = part.left[rows]
+    if part.one_hot is not None:
+        seen = u[:, left].permute(1, 2, 0, 3)  # (e, t, H, B)
+    else:
+        seen = torch.einsum("etha,hab->ethb", left, u)
+    terms = (seen * right).sum((2, 3)).double()  # (e, t)
+    if part.positions is None:
+        shares += terms
+    else:
+        shares.scatter_add_(1, part.positions[rows], terms)

@@ -1,0 +1,142 @@
+"""A sweep that was cut off goes on where it stopped, and ends where one without interruption ends."""
+
+import language_zoo as zoo
+import pytest
+import torch
+
+from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.kernels.compressed import CompressedKernel
+from tangentlens.kernels.sweep import sweep
+from tangentlens.kernels.swept_modes import SweptModes
+from tangentlens.kernels.token_shares import token_shares
+from tangentlens.models.language_model import language_model
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody pressed Ctrl-C
+    """Raised in the middle of a sweep."""
+
+
+def stop_at(stage: int):
+    def progress(what: str, done: int, _total: int) -> None:
+        if what == "sweep" and done == stage:
+            raise Stopped
+
+    return progress
+
+
+OPTIONS = {"geometry": "raw", "directions": 6, "modes": 4, "probes": 2, "pilot_windows": 4}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_an_interrupted_sweep_ends_as_one_that_was_not(tmp_path, stage):
+    lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(9)
+    whole = sweep(lm, batch, **OPTIONS)
+    with pytest.raises(Stopped):
+        sweep(lm, batch, work=tmp_path, progress=stop_at(stage), **OPTIONS)
+    seen = []
+    again = sweep(lm, batch, work=tmp_path, progress=lambda *args: seen.append(args), **OPTIONS)
+    assert [done for what, done, _ in seen if what == "sweep"] == list(range(stage, 4))  # the last norm, two blocks ...
+    assert not any(what == "pilot" for what, _, _ in seen)
+    assert whole.groups == again.groups
+    for group in whole.groups:
+        mine, theirs = whole.modes[group], again.modes[group]
+        assert torch.equal(mine.pairs.vectors, theirs.pairs.vectors), group
+        assert torch.equal(mine.residuals, theirs.residuals)
+        assert mine.pairs.products == theirs.pairs.products
+
+
+def test_a_finished_sweep_is_read_and_not_made_again(tmp_path):
+    lm, batch = language_model(zoo.tiny("llama")), zoo.windows(5)
+    first = sweep(lm, batch, work=tmp_path, read=total_score, **OPTIONS)
+    again = sweep(lm, batch, work=tmp_path, read=refuse, **OPTIONS)
+    for group in first.groups:
+        assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
+
+
+def total_score(kernel: CompressedKernel, modes: SweptModes) -> dict[str, torch.Tensor]:
+    return {"total": (kernel @ modes.pairs.vectors).sum()[None]}
+
+
+def refuse(_kernel: CompressedKernel, _modes: SweptModes) -> dict[str, torch.Tensor]:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("change", ["batch", "weights", "directions", "geometry"])
+def test_a_folder_of_another_sweep_is_refused(tmp_path, change):
+    model, batch = zoo.tiny("gpt2"), zoo.windows(5)
+    sweep(language_model(model), batch, work=tmp_path, **OPTIONS)
+    options = dict(OPTIONS)
+    if change == "batch":
+        batch = zoo.windows(5, seed=2)
+    elif change == "weights":
+        model.transformer.h[1].mlp.c_fc.weight.data.mul_(1.5)
+    else:
+        options[change] = {"directions": 5, "geometry": "centred"}[change]
+    with pytest.raises(InvalidInputError, match="another model, other windows or other options"):
+        sweep(language_model(model), batch, work=tmp_path, **options)
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path):
+    lm, batch = language_model(zoo.tiny("gpt2")), zoo.windows(5)
+    with pytest.raises(InvalidInputError, match="a group over several blocks"):
+        sweep(lm, batch, work=tmp_path, **{**OPTIONS, "groups": "all"})
+    with pytest.raises(InvalidInputError, match="kernels cannot be kept"):
+        sweep(lm, batch, work=tmp_path, **{**OPTIONS, "modes": None})
+
+
+def test_damaged_files_are_named(tmp_path):
+    lm, batch = language_model(zoo.tiny("gpt2")), zoo.windows(5)
+    sweep(lm, batch, work=tmp_path, **OPTIONS)
+    (tmp_path / "basis.safetensors").write_bytes(b"cut")
+    with pytest.raises(StoreError, match=r"basis\.safetensors"):
+        sweep(lm, batch, work=tmp_path, **OPTIONS)
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read or written"):
+        sweep(lm, batch, work=tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight",  # one-hot, tied to the head
+        "model.layers.0.self_attn.k_proj.weight",
+        "model.layers.0.input_layernorm.weight",  # a scale: its axis is shared by both factors
+        "model.layers.1.mlp.down_proj.weight",  # gradients at the last position alone: the others are left out
+    ],
+)
+def test_shares_of_tokens_add_up_to_the_score_and_are_those_of_the_positions(name):
+    lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(7)
+    swept = sweep(lm, batch, groups=[name], directions=5, geometry="raw", probes=2)
+    kernel = swept[name]
+    assert isinstance(kernel, CompressedKernel)
+    generator = torch.Generator().manual_seed(3)
+    vectors = torch.randn(kernel.shape[0], 3, generator=generator, dtype=torch.float64)
+    directions = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    windows = torch.tensor([[0, 6], [3, 2], [1, 1]])
+    shares = token_shares(kernel, vectors, directions, windows, 6)
+    scores = torch.einsum("nrk,rk->kn", (kernel @ vectors).double().unflatten(0, (7, 5)), directions)
+    rounding = 1e-10 if kernel.dtype == torch.float64 else 1e-5  # RMSNorm of transformers rounds to float32
+    assert torch.allclose(shares.sum(2), scores.gather(1, windows), rtol=0, atol=rounding * float(scores.abs().max()))
+    for frame in kernel.frames:
+        for part in frame.parts:
+            if part.positions is not None:
+                seen = torch.zeros(7, 6).scatter_(1, part.positions, 1.0)[windows]
+                assert bool((shares[seen == 0].abs() <= 1e-12 * shares.abs().max()).all())
+                assert part.positions.shape[1] < 6
+    if "layers.1.mlp" in name:
+        assert torch.equal(shares[:, :, :-1], torch.zeros_like(shares[:, :, :-1]))
+
+
+def test_a_token_that_no_position_after_it_sees_has_no_share():
+    """Windows that end early by padding on the right: what follows the last real token cannot matter."""
+    lm, batch = language_model(zoo.tiny("llama").float()), zoo.windows(4)
+    mask = torch.ones_like(batch["input_ids"])
+    mask[:, 4:] = 0
+    name = "model.layers.0.mlp.down_proj.weight"
+    swept = sweep(lm, {**batch, "attention_mask": mask}, groups=[name], directions=4, geometry="raw", probes=0)
+    kernel = swept[name]
+    assert isinstance(kernel, CompressedKernel)
+    ones = torch.ones(kernel.shape[0], 1, dtype=torch.float64)
+    shares = token_shares(kernel, ones, torch.ones(4, 1, dtype=torch.float64), torch.arange(4)[None], 6)
+    assert float(shares[:, :, 4:].abs().max()) == 0
+    assert float(shares[:, :, 3].abs().min()) > 0
