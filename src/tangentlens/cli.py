@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tangentlens import __version__, experiments
 from tangentlens.config import read_config
 from tangentlens.console import Terminal, listening, reporting, start_logging
+from tangentlens.doctor import Examination, Verdict, examine
 from tangentlens.errors import InvalidInputError
 from tangentlens.experiments import Expectation
 from tangentlens.pipeline import add_evidence
@@ -156,13 +158,41 @@ def evidence(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts and words of windows out.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Write report.html of a stored run again."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
-        terminal.answer(str(build_report(run)))
+        terminal.answer(str(build_report(run, text=not no_text)))
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(help="A model id of the Hugging Face hub, a folder, or a GGUF file.")],
+    revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a hub model.")] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of the sweep whose cost is predicted.")] = 256,
+    length: Annotated[int, typer.Option(min=2, help="Tokens in each.")] = 64,
+    directions: Annotated[int, typer.Option(min=1, help="Output directions.")] = 24,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what will work with a language model: passes, padding, ties, attention, factors, derivatives, memory, time.
+
+    Exits with 1 where something will not work.
+    """
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal):
+        with listening(terminal) as progress:
+            found = examine(
+                model, revision=revision, windows=windows, length=length, directions=directions, progress=progress
+            )
+        if not quiet:
+            terminal.out.print(_check_table(found))
+        terminal.answer(_diagnosis(found))
+        if found.failing:
+            raise typer.Exit(1)
 
 
 def _terminal(quiet: bool, verbose: bool) -> Terminal:
@@ -226,6 +256,24 @@ def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
         value = mean_and_interval(figure) if figure and figure.value is not None else ""
         table.add_row(row.key, value, row.bound, row.verdict(figure))
     return table
+
+
+def _check_table(found: Examination) -> Table:
+    styles = {Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.FAILS: "bold red"}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("check", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("what was found", overflow="fold")
+    for check in found.checks:
+        remedy = Text(f"\n{check.remedy}" if check.remedy else "", style="dim")
+        table.add_row(Text(check.name), Text(check.verdict, styles[check.verdict]), Text(check.finding) + remedy)
+    return table
+
+
+def _diagnosis(found: Examination) -> str:
+    if not found.failing:
+        return f"{found.model}: everything that was looked at will work"
+    return f"{found.model}: will not work: {', '.join(check.name for check in found.failing)}"
 
 
 def _shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
