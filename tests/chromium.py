@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,14 @@ class Page:
     def ask(self, script: str) -> Any:
         """The value of a script that ends in `return`."""
         return self._post("execute/sync", script=script, args=[])
+
+    def until(self, condition: str, *, seconds: float = 30.0) -> None:
+        """Wait until an expression is true; a TimeoutError names one that stays false."""
+        end = time.monotonic() + seconds
+        while not self.ask(f"return Boolean({condition})"):
+            if time.monotonic() > end:
+                raise TimeoutError(condition)
+            time.sleep(0.05)
 
     def press(self, key: str) -> None:
         """Press a key of the keyboard, named as in WebDriver ("\\ue004" is tab, "\\ue007" enter)."""

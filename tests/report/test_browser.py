@@ -14,6 +14,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+DRAWN = "document.documentElement.dataset.charts === 'drawn'"
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / "run"
@@ -30,6 +33,7 @@ def page() -> Iterator[Page]:
 def test_it_opens_without_an_error_or_a_request(page, report, tmp_path, width, scheme):
     page.requests(), page.log("browser")
     page.open(report, width=width, scheme=scheme)
+    page.until(DRAWN)
     assert page.ask("return document.querySelectorAll('.plot .main-svg').length") > 0
     assert page.ask("return document.querySelectorAll('.plot').length") == page.ask(
         "return document.querySelectorAll('.plot.js-plotly-plot').length"
@@ -43,6 +47,7 @@ def test_it_opens_without_an_error_or_a_request(page, report, tmp_path, width, s
 
 def test_it_can_be_used_by_the_keyboard_and_prints_in_light_colours(page, report, tmp_path):
     page.open(report, width=1280)
+    page.until(DRAWN)
     assert page.ask("return [...document.querySelectorAll('.scroll, pre')].every((part) => part.tabIndex === 0)")
     page.press("\ue004")
     assert page.ask("return document.activeElement.className") == "skip"

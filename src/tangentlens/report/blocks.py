@@ -40,6 +40,14 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Charts:
+    """Figures side by side where there is room."""
+
+    items: tuple[Chart, ...]
+    kind: ClassVar[str] = "charts"
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of text.
 
@@ -136,7 +144,19 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Lead | Note | Chart | Table | Pictures | Tiles | Facts | Code
+@dataclass(frozen=True)
+class Cards:
+    """Cards that the page draws when somebody opens them.
+
+    Attributes:
+        json: what is on them (`report.cards.deck`).
+    """
+
+    json: str
+    kind: ClassVar[str] = "cards"
+
+
+Block = Lead | Note | Chart | Charts | Table | Pictures | Tiles | Facts | Code | Cards
 
 
 @dataclass(frozen=True)

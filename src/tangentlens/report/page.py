@@ -3,19 +3,23 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import plotly
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tangentlens.report.blocks import Block
-from tangentlens.report.sections import SECTIONS
-from tangentlens.store import StoredRun, open_run
 from tangentlens.atomic import write_text
+from tangentlens.report.blocks import Block
+from tangentlens.report.language_run import without_texts
+from tangentlens.report.sections import SECTIONS
+from tangentlens.report.visible_text import visible_block
+from tangentlens.store import StoredRun, open_run
 
 _TITLES: Mapping[str, str] = {
+    "gemma": "Gemma-3-270M on windows of stories",
     "mlp": "One hidden layer on modular addition",
     "superposition": "Toy models of superposition",
     "transformer": "A one-layer Transformer on modular addition",
@@ -31,19 +35,21 @@ class _Part:
     blocks: tuple[Block, ...]
 
 
-def build_report(run_folder: Path) -> Path:
+def build_report(run_folder: Path, *, text: bool = True) -> Path:
     """Write report.html into a run folder and return its path.
 
     Args:
         run_folder: a folder made by `tangentlens run`.
+        text: whether the page may hold the texts of windows and the words that follow them.
 
     Raises:
         InvalidInputError: the folder is not a run.
         StoreError: a file of the run is damaged, or the folder cannot be written.
     """
     run = open_run(run_folder)
+    seeds = run.seeds if text else tuple(map(without_texts, run.seeds))
     path = Path(run_folder) / "report.html"
-    write_text(path, render(run))
+    write_text(path, render(replace(run, seeds=seeds)))
     return path
 
 
@@ -52,15 +58,16 @@ def render(run: StoredRun) -> str:
     parts = tuple(
         _Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
     )
-    drawn = any(block.kind == "chart" for part in parts for block in part.blocks)
+    kinds = {block.kind for part in parts for block in part.blocks}
+    assets = ("report", "cards") if "cards" in kinds else ("report",)
     template = _environment().get_template("report.html.jinja")
     return template.render(
         run=run,
         title=_TITLES.get(run.setting, run.setting),
         parts=parts,
-        plotly_js=Markup(_plotly_js()) if drawn else "",
-        style=Markup(_asset("report.css")),
-        script=Markup(_asset("report.js")),
+        plotly_js=Markup(_plotly_js()) if kinds & {"chart", "charts"} else "",
+        style=Markup("".join(_asset(f"{name}.css") for name in assets)),
+        script=Markup("".join(_asset(f"{name}.js") for name in assets)),
     )
 
 
@@ -75,6 +82,11 @@ def bind(text: str) -> str:
     return re.sub(r"(?<=\d) (?=(%|s|min|h)(?!\w))", "\N{NO-BREAK SPACE}", text)
 
 
+def readable(value: Any) -> Any:
+    """What a template prints, with nothing invisible in text from outside; markup of our own stays as it is."""
+    return visible_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("tangentlens.report", "templates"),
@@ -82,6 +94,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=readable,
     )
     environment.filters["script_json"] = script_json
     environment.filters["bind"] = bind

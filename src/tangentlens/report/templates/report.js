@@ -68,29 +68,61 @@
     const { data, layout } = dressed(figure, printing);
     return Plotly.react(figure.plot, data, layout, { ...config, displayModeBar: layout.dragmode ? "hover" : false });
   };
-  const drawAll = (printing = false) => figures.forEach((figure) => draw(figure, printing));
-  drawAll();
+  // plotly.js is 4.7 MB and holds the page up while it starts: charts are drawn as they come into view, the others one at
+  // a time once the page has had a moment to itself.
+  const MOMENT = 1200;
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 1));
+  const waiting = new Set(figures);
+  const wake = () => {
+    if (window.Plotly) return;
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+  };
+  const drawFirst = (figure) => {
+    if (!waiting.delete(figure)) return;
+    wake();
+    draw(figure);
+  };
+  const drawRest = () => {
+    const [next] = waiting;
+    if (next) {
+      drawFirst(next);
+      idle(drawRest);
+    } else root.dataset.charts = "drawn";
+  };
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) drawFirst(figures.find(({ plot }) => plot === target));
+  }, { rootMargin: "200px" });
+  figures.forEach(({ plot }) => near.observe(plot));
+  addEventListener("load", () => setTimeout(() => idle(drawRest), MOMENT));
+  const redraw = () => figures.filter((figure) => !waiting.has(figure)).forEach((figure) => draw(figure));
+  const drawForPrint = () => {
+    if (figures.length) wake();
+    waiting.clear();
+    figures.forEach((figure) => draw(figure, true));
+  };
 
   document.getElementById("theme").addEventListener("click", () => {
     setTheme(root.dataset.theme === "dark" ? "light" : "dark");
     remember(root.dataset.theme);
-    drawAll();
+    redraw();
   });
   dark.addEventListener("change", (event) => {
     if (remembered()) return;
     setTheme(event.matches ? "dark" : "light");
-    drawAll();
+    redraw();
   });
 
   let before = root.dataset.theme;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     setTheme("light");
-    drawAll(true);
+    drawForPrint();
   });
   addEventListener("afterprint", () => {
     setTheme(before);
-    drawAll();
+    redraw();
   });
 
   for (const button of document.querySelectorAll("button.copy")) {

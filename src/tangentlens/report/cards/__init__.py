@@ -1,0 +1,1 @@
+"""Feature cards: a record of a language model's run in, plain data for the page or a file out."""

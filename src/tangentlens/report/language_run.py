@@ -1,0 +1,111 @@
+"""What a run of a language model stores, as its sections read it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tangentlens.report.visible_text import visible_token
+from tangentlens.store import SeedRecord, StoredRun
+
+BASELINE = "pca"
+_GEOMETRIES = {"raw": "raw logits", "centred": "centred logits", "fisher": "Fisher"}
+_TEXTS, _WORDS = ("windows.input_ids",), ("windows.word",)
+
+
+@dataclass(frozen=True)
+class LanguageRun:
+    """One seed of a language model's run; every part of it may be absent.
+
+    Attributes:
+        record: the seed.
+        groups: names of the L parameter groups.
+        layers: a short name for each group, its layer's number where that tells them apart.
+        geometries: those with eigenvalues, the main one first.
+        labels: names of the labels.
+        families: the family of each label.
+    """
+
+    record: SeedRecord
+    groups: tuple[str, ...]
+    layers: tuple[str, ...]
+    geometries: tuple[str, ...]
+    labels: tuple[str, ...]
+    families: tuple[str, ...]
+
+    @property
+    def main(self) -> str:
+        """The geometry that cards and maps show."""
+        return self.geometries[0]
+
+    def array(self, name: str) -> np.ndarray | None:
+        """An array of the seed, None where it holds none of that name."""
+        return self.record.array(name) if name in self.record.names else None
+
+    def of(self, source: str, name: str) -> np.ndarray | None:
+        """An array of one geometry or of the baseline: of("raw", "scores")."""
+        return self.array(f"{source}.{name}")
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Strings of the seed as they were stored; none where it holds none of that name."""
+        return tuple(self.record.words.get(name, ()))
+
+
+def holds_language_model(run: StoredRun) -> bool:
+    """Whether the run is one of a language model's layers."""
+    return run.setting == "gemma" or any("geometries" in record.words for record in run.seeds)
+
+
+def language_run(run: StoredRun) -> LanguageRun | None:
+    """The first seed of the run; None where no seed has eigenvalues of any geometry."""
+    found = (_read(record) for record in run.seeds)
+    return next((each for each in found if each is not None), None)
+
+
+def without_texts(record: SeedRecord) -> SeedRecord:
+    """A seed without what would show the text of a window or the word that follows it."""
+    return SeedRecord(
+        seed=record.seed,
+        figures=record.figures,
+        units=record.units,
+        notes=record.notes,
+        seconds=record.seconds,
+        sources={name: path for name, path in record.sources.items() if name not in _TEXTS},
+        words={name: words for name, words in record.words.items() if name not in _WORDS},
+    )
+
+
+def geometry_name(geometry: str) -> str:
+    """A geometry in words."""
+    return _GEOMETRIES.get(geometry, visible_token(geometry))
+
+
+def short_layers(groups: Sequence[str]) -> tuple[str, ...]:
+    """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"); where two groups share one or
+    a name has none, the groups' places in the order."""
+    numbers = [re.search(r"\.(\d+)\.", group) for group in groups]
+    found = [match.group(1) for match in numbers if match]
+    unique = len(found) == len(groups) == len(set(found))
+    return tuple(found) if unique else tuple(map(str, range(len(groups))))
+
+
+def _read(record: SeedRecord) -> LanguageRun | None:
+    stored = tuple(name.removesuffix(".values") for name in record.names if name.endswith(".values"))
+    named = tuple(record.words.get("geometries", sorted(set(stored) - {BASELINE})))
+    geometries = tuple(name for name in named if name in stored)
+    if not geometries:
+        return None
+    count = len(record.array(f"{geometries[0]}.values"))
+    raw = record.words.get("groups", ())
+    groups = tuple(map(visible_token, raw)) if len(raw) == count else tuple(f"group {i}" for i in range(count))
+    labels = tuple(map(visible_token, record.words.get("labels.names", ())))
+    families = tuple(record.words.get("labels.family", ()))
+    return LanguageRun(
+        record=record,
+        groups=groups,
+        layers=short_layers(groups),
+        geometries=geometries,
+        labels=labels,
+        families=families if len(families) == len(labels) else ("",) * len(labels),
+    )
