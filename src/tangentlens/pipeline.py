@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,10 @@ def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evi
 
 
 def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:
-    """Mean and 95 % interval of every figure over the seeds that have it: Student's t, or Wilson's for a share."""
+    """Mean and 95 % interval of every figure over the seeds that have it: Student's t, or Wilson's for a share.
+
+    A single seed has the interval that it measured itself, if it did.
+    """
     keys = dict.fromkeys(key for record in records for key in record.figures)
     return {key: _summary(key, records) for key in keys}
 
@@ -170,7 +174,8 @@ def _summary(key: str, records: Sequence[SeedRecord]) -> Figure:
     values = _values(key, records)
     unit = next((record.units[key] for record in records if key in record.units), "")
     interval = share_interval if unit == "share" else mean_interval
-    return interval(values, seeds=[record.seed for record in records], unit=unit)
+    found = interval(values, seeds=[record.seed for record in records], unit=unit)
+    return replace(found, interval=records[0].intervals.get(key)) if len(records) == 1 else found
 
 
 def _values(key: str, records: Sequence[SeedRecord]) -> list[float]:

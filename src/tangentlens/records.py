@@ -99,6 +99,8 @@ class Measurement:
         arrays: name -> tensor to store.
         notes: sentences for the reader: eigenpairs that did not converge, a fallback taken.
         words: name -> strings to store, what arrays cannot hold: names of labels, text of tokens.
+        intervals: key of a figure -> 95 % interval inside this seed (a bootstrap over inputs), where there is one; it
+            counts where a run has one seed, for otherwise the seeds give the interval.
     """
 
     seed: int
@@ -107,3 +109,4 @@ class Measurement:
     arrays: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)

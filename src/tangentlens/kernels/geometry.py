@@ -31,9 +31,11 @@ class LogitGeometry(ABC):
 
     Attributes:
         name: one of GEOMETRIES.
+        constant: whether S is the same at every window.
     """
 
     name: str
+    constant: bool = False
 
     @abstractmethod
     def factors(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
@@ -67,6 +69,8 @@ def logit_geometry(lm: LanguageModel, name: str) -> LogitGeometry:
 @final
 class ConstantGeometry(LogitGeometry):
     """Raw or centred, for a linear head: one S for every window."""
+
+    constant = True
 
     def __init__(self, name: str, unembedding: Float[Tensor, "V d"]) -> None:
         self.name = name

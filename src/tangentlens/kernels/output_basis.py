@@ -1,6 +1,6 @@
 """The few output directions on which a sweep compresses the kernels, and the probes that tell what they miss."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -8,34 +8,43 @@ from torch import Tensor
 
 from tangentlens.kernels.stagewise import StagewiseKernel
 
+_COLUMNS = 8  # of random numbers, whose gradients of all parameters are in memory together
 
-def leading_directions(
-    kernel: StagewiseKernel, directions: int, *, columns: int, rounds: int, seed: int
-) -> Float[Tensor, "d r"]:
-    """Orthonormal output directions in which the leading modes of many parameters' kernels point, from a few windows.
 
-    A randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4) on sum_p w_p K_p, where the weights w_p
-    make every parameter's part of the first product equally large: no layer is left out because its kernel is small.
+def range_directions(kernel: StagewiseKernel, directions: int, *, seed: int) -> Float[Tensor, "d r"]:
+    """Orthonormal output directions that hold most of what many parameters' kernels give, from a few windows.
+
+    A randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.1) on sum_p w_p K_p, where the weights w_p
+    make every parameter's part of the first products equally large: no layer is left out because its kernel is small.
     The directions are the leading left singular vectors of all columns found, as (d, N * columns) matrices.
 
     Args:
         kernel: of all parameters together, on a few windows.
-        directions: r, at most d.
-        columns: random start columns.
-        rounds: products with the kernel; every one after the first sharpens the spectrum.
-        seed: of the start.
+        directions: r, at most d, and the number of random columns.
+        seed: of these.
     """
     generator = torch.Generator().manual_seed(seed)
-    V = torch.randn(kernel.shape[0], columns, generator=generator, dtype=torch.float64).to(kernel.device, kernel.dtype)
+    V = torch.randn(kernel.shape[0], directions, generator=generator, dtype=torch.float64)
     weights: Mapping[str, float] = {}
-    for _ in range(rounds):
-        V = torch.linalg.qr(V)[0]
-        gradients = kernel.pull(V)
+    found = []
+    for block in V.to(kernel.device, kernel.dtype).split(_COLUMNS, dim=1):
+        gradients = kernel.pull(block)
         weights = weights or {name: 1 / max(float(u.double().square().sum()), 1e-300) for name, u in gradients.items()}
-        V = kernel.push({name: weights[name] * u for name, u in gradients.items()})
-    by_direction = V.view(kernel.windows, kernel.coordinates, columns).transpose(0, 1).flatten(1).double()
+        pushed = kernel.push({name: weights[name] * u for name, u in gradients.items()})
+        found.append(pushed.unflatten(0, (kernel.windows, -1)).double())
+    by_direction = torch.cat(found, dim=2).transpose(0, 1).flatten(1)
     left: Tensor = torch.linalg.svd(by_direction, full_matrices=False)[0]
     return left[:, :directions].contiguous()
+
+
+def directions_of_modes(modes: Iterable[Float[Tensor, "N s k"]], directions: int) -> Float[Tensor, "s r"]:
+    """The orthonormal directions that hold most of many unit modes, all alike: the sum over modes of |Q^T v|^2.
+
+    Not weighted by eigenvalue: the first mode of the raw geometry, ten times the second, would be served alone.
+    """
+    moment = sum(torch.einsum("nsk,ntk->st", v, v) for v in modes)
+    vectors: Tensor = torch.linalg.eigh(torch.as_tensor(moment))[1]
+    return vectors.flip(1)[:, :directions].contiguous()
 
 
 def probe_directions(basis: Float[Tensor, "d r"], windows: int, probes: int, *, seed: int) -> Float[Tensor, "q N d"]:

@@ -23,7 +23,7 @@ from tangentlens.kernels.backward_sweep import PlannedStage, StageFrames, backwa
 from tangentlens.kernels.compressed import CompressedKernel, FrameParts
 from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
 from tangentlens.kernels.language_groups import LanguageGroups, resolve_language_groups
-from tangentlens.kernels.output_basis import leading_directions, probe_directions
+from tangentlens.kernels.output_basis import directions_of_modes, probe_directions, range_directions
 from tangentlens.kernels.stages import Chain, cut
 from tangentlens.kernels.stagewise import StagewiseKernel
 from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspace, sweep_fingerprint
@@ -38,6 +38,8 @@ from tangentlens.records import Eigenpairs
 # what to take of a kernel and its modes while the kernel is there
 Reading = Callable[[CompressedKernel, SweptModes], Mapping[str, Tensor]]
 
+_RANGE = 64  # directions of a pilot, at least, of which the sweep's are chosen
+_PILOT_MODES, _PILOT_TOLERANCE = 25, 0.3  # of every group; their space need not be exact
 _FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
 _PLAN_WINDOWS = 7
 _NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
@@ -138,7 +140,7 @@ def sweep(
         modes: with a number, so many leading modes of every group are computed as the sweep passes, and the kernels
             are let go: the memory of one block instead of all. Without, the kernels are kept.
         tolerance: relative residual of the modes on the compressed rows.
-        pilot_windows: windows of the pilot that finds the directions.
+        pilot_windows: windows of the pilot that finds the directions: those of every group's leading modes there.
         seed: of the pilot and the probes.
         read: with modes=, called with the kernel and the modes of every group while the kernel is there; the tensors
             that it returns stay with the modes. Where it changes, so must the folder `work`.
@@ -285,11 +287,36 @@ def _basis(
         return _checked_basis(directions, d)
     if directions >= d:
         return torch.eye(d, dtype=torch.float64)
-    progress("pilot", 0, 1)
-    pilot = stagewise_kernel(chain, planned, _spread(batch, pilot_windows), units, _union(groups))
-    basis = leading_directions(pilot, directions, columns=min(directions, 24), rounds=2, seed=seed)
-    progress("pilot", 1, 1)
-    return basis
+    few = _spread(batch, max(2, pilot_windows // 3))
+    wide = range_directions(
+        stagewise_kernel(chain, planned, few, units, _union(groups)), min(d, max(_RANGE, 2 * directions)), seed=seed
+    )
+    return wide @ directions_of_modes(
+        _pilot_modes(chain, planned, _spread(batch, pilot_windows), groups, units, wide, progress), directions
+    )
+
+
+def _pilot_modes(
+    chain: Chain,
+    planned: Sequence[PlannedStage],
+    batch: Batch,
+    groups: Sequence[Group],
+    units: LogitGeometry,
+    wide: Float[Tensor, "d s"],
+    progress: Progress,
+) -> Iterator[Float[Tensor, "N s k"]]:
+    """The leading modes of every group on a few windows, from many directions."""
+    workspace = InMemory()
+    inputs, hidden = stage_inputs(chain, planned, batch, workspace)
+    cotangents = _cotangents(units, hidden, wide, 0, 0)
+
+    def pilot(_stage: str, done: int, total: int) -> None:
+        progress("pilot", done, total)
+
+    for group, frames in _complete(groups, planned, backward_sweep(planned, inputs, cotangents, workspace, pilot)):
+        kernel = CompressedKernel(frames, wide.shape[1], group.name)
+        modes = swept_modes(kernel, _PILOT_MODES, _PILOT_TOLERANCE, chain.lm.d_model)
+        yield modes.pairs.vectors.unflatten(0, (len(hidden), -1))
 
 
 def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...]) -> InFolder:

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from tangentlens.evidence.claims import Claim
 from tangentlens.records import Measurement
 from tangentlens.settings import (
+    gemma,
+    gemma_windows,
     mlp,
     mlp_claims,
     mlp_evidence,
@@ -16,6 +18,7 @@ from tangentlens.settings import (
     transformer_claims,
     transformer_evidence,
 )
+from tangentlens.settings.gemma_config import Config as GemmaConfig
 from tangentlens.settings.transformer_config import Config as TransformerConfig
 
 
@@ -43,6 +46,7 @@ class Setting(NamedTuple):
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
+    "gemma": Setting(GemmaConfig, gemma.measure, gemma_windows.prepare),
     "superposition": Setting(superposition.Config, superposition.measure),
     "transformer": Setting(
         TransformerConfig,

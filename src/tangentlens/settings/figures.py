@@ -1,6 +1,6 @@
 """What every setting's measurement is put together from: figures with units, arrays, the record of one seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor
@@ -13,6 +13,8 @@ Subject = TypeVar("Subject")
 # key -> (value, unit)
 Figures = dict[str, tuple[float, str]]
 Arrays = dict[str, Tensor]
+# key -> 95 % interval inside one seed
+Intervals = dict[str, tuple[float, float]]
 
 
 def measured_in_parts(
@@ -34,7 +36,14 @@ def measured_in_parts(
     return measurement(seed, figures, arrays, ())
 
 
-def measurement(seed: int, figures: Figures, arrays: Arrays, notes: tuple[str, ...]) -> Measurement:
+def measurement(
+    seed: int,
+    figures: Figures,
+    arrays: Arrays,
+    notes: tuple[str, ...],
+    words: Mapping[str, tuple[str, ...]] | None = None,
+    intervals: Intervals | None = None,
+) -> Measurement:
     """The record of one seed, the units split off the figures."""
     return Measurement(
         seed=seed,
@@ -42,4 +51,6 @@ def measurement(seed: int, figures: Figures, arrays: Arrays, notes: tuple[str, .
         units={key: unit for key, (_, unit) in figures.items()},
         arrays=arrays,
         notes=notes,
+        words=words or {},
+        intervals=intervals or {},
     )

@@ -37,6 +37,7 @@ class SeedRecord:
         seconds: wall time of the measurement.
         sources: name of an array -> the safetensors file that holds it.
         words: name -> strings.
+        intervals: key of a figure -> interval inside the seed.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class SeedRecord:
     seconds: float
     sources: Mapping[str, Path]
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -77,6 +79,7 @@ class SeedRecord:
             seconds=self.seconds + addition.seconds,
             sources={**self.sources, **addition.sources},
             words={**self.words, **addition.words},
+            intervals={**self.intervals, **addition.intervals},
         )
 
 
@@ -117,6 +120,7 @@ def _write(path: Path, measurement: Measurement, seconds: float) -> Path:
         "units": dict(measurement.units),
         "notes": list(measurement.notes),
         "words": {name: list(strings) for name, strings in measurement.words.items()},
+        "intervals": {key: [low, high] for key, (low, high) in measurement.intervals.items()},
         "seconds": seconds,
     }
     tensors = {name: _own(array) for name, array in measurement.arrays.items()}
@@ -142,6 +146,7 @@ def read_seed(path: Path) -> SeedRecord:
             seconds=described["seconds"],
             sources=sources,
             words={name: tuple(strings) for name, strings in described.get("words", {}).items()},
+            intervals={key: (low, high) for key, (low, high) in described.get("intervals", {}).items()},
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -159,7 +164,7 @@ def read_measurement(path: Path) -> Measurement:
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
     figures = {key: math.nan if value is None else value for key, value in record.figures.items()}
-    return Measurement(record.seed, figures, record.units, arrays, record.notes, record.words)
+    return Measurement(record.seed, figures, record.units, arrays, record.notes, record.words, record.intervals)
 
 
 def read_seeds(folder: Path) -> tuple[SeedRecord, ...]:

@@ -1,0 +1,183 @@
+"""How well modes rank the next word's grammar, on windows that did not choose them, with intervals over stories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tangentlens.alignment.ranking import auroc, average_precision
+from tangentlens.alignment.selection import (
+    HeldOutScores,
+    layers_chosen_on_train,
+    paper_best_over_layers,
+    select_modes,
+)
+from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_auroc, weighted_average_precision
+from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
+from tangentlens.settings.figures import Arrays, Figures, Intervals
+
+FAMILIES = ("pos", "morph")
+_MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_precision": weighted_average_precision}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every method is judged by.
+
+    Attributes:
+        names: of the labels.
+        families: "pos" or "morph" for each.
+        labels: (N, L).
+        train: (N,) the windows that choose mode, sign and layer.
+        story: (N,) the story of each window.
+    """
+
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    labels: Bool[Tensor, "N L"]
+    train: Bool[Tensor, " N"]
+    story: Int[Tensor, " N"]
+
+    def members(self, family: str) -> list[int]:
+        """The labels of a family."""
+        return [place for place, found in enumerate(self.families) if found == family]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to score windows, judged.
+
+    Attributes:
+        name: how figures call it.
+        every: mode and sign chosen in every layer, fields (layers, L).
+        chosen: the layer chosen on the train half too, fields (L,).
+        best: the paper's best over layers, chosen on the test half itself.
+        test_scores: (n, L) of the test half: what was chosen for each label, with its sign.
+    """
+
+    name: str
+    every: HeldOutScores
+    chosen: HeldOutScores
+    best: HeldOutScores
+    test_scores: Float[Tensor, "n L"]
+
+
+def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
+    """A method's scores with everything chosen on the train half."""
+    every = select_modes(scores, task.labels, task.train)
+    chosen = layers_chosen_on_train(every)
+    test: Tensor = scores[~task.train].double()
+    picked = test[:, chosen.layer, chosen.mode] * chosen.sign
+    return Method(name, every, chosen, paper_best_over_layers(every), picked)
+
+
+def method_figures(method: Method, task: Task) -> Figures:
+    """Macro figures of each family, and every label's."""
+    figures: Figures = {}
+    for family in FAMILIES:
+        members = task.members(family)
+        if not members:
+            continue
+        for measure in ("auroc", "average_precision", "precision_at_quota", "enrichment"):
+            unit = "ratio"
+            values = getattr(method.chosen, measure)[members]
+            figures[f"{measure}.{family}.macro.{method.name}"] = (float(values.mean()), unit)
+            best = getattr(method.best, measure)[members]
+            figures[f"{measure}.{family}.macro.best_over_layers.{method.name}"] = (float(best.mean()), unit)
+            for place, value in zip(members, values.tolist(), strict=True):
+                figures[f"{measure}.{family}.label.{task.names[place]}.{method.name}"] = (value, unit)
+    return figures
+
+
+def layer_figures(method: Method, task: Task, layer: int, name: str) -> Figures:
+    """Macro figures at one layer, mode and sign chosen on the train half."""
+    return {
+        f"{measure}.{family}.macro.{name}.{method.name}": (
+            float(getattr(method.every, measure)[layer, task.members(family)].mean()),
+            "ratio",
+        )
+        for measure in _MEASURES
+        for family in FAMILIES
+        if task.members(family)
+    }
+
+
+def intervals(
+    methods: Sequence[Method], baseline: str, task: Task, *, resamples: int, seed: int
+) -> tuple[Figures, Intervals]:
+    """Bootstrap over stories: intervals of every label's and macro figure, and of each method's lead over a baseline.
+
+    The same resamples serve all methods, so that differences are paired. What was chosen on the train half is held.
+    """
+    stories, of_window = task.story[~task.train].unique(return_inverse=True)
+    labels = task.labels[~task.train]
+    families = _macro_families(task)
+    leads = [method.name for method in methods if method.name != baseline]
+    found: Intervals = {}
+    figures: Figures = {}
+    for measure, weighted in _MEASURES.items():
+        keys = [key for method in methods for key in _keys(measure, method.name, task)]
+        lead_keys = [f"{measure}.{family}.macro.lead.{name}" for name in leads for family in families]
+        statistic = partial(_with_leads, weighted, methods, baseline, labels, of_window, task)
+        interval = stratified_bootstrap_interval(
+            statistic, torch.zeros(len(stories)), random=np.random.default_rng(seed), resamples=resamples
+        )
+        bounds = list(zip(interval.low.tolist(), interval.high.tolist(), strict=True))
+        found |= dict(zip([*keys, *lead_keys], bounds, strict=True))
+        values = interval.value.tolist()[len(keys) :]
+        figures |= {key: (value, "ratio") for key, value in zip(lead_keys, values, strict=True)}
+    return figures, found
+
+
+def _with_leads(
+    weighted: WeightedMeasure,
+    methods: Sequence[Method],
+    baseline: str,
+    labels: Bool[Tensor, "n L"],
+    of_window: Int[Tensor, " n"],
+    task: Task,
+    weights: Float[Tensor, "B stories"],
+) -> Float[Tensor, "B K"]:
+    """A measure of every method for every label, its macros, and the lead in the macros over the baseline."""
+    rows = weights[:, of_window]
+    each = {m.name: _with_macros(weighted(m.test_scores, labels, rows), task) for m in methods}
+    macros = len(_macro_families(task))
+    leads = [found[:, -macros:] - each[baseline][:, -macros:] for name, found in each.items() if name != baseline]
+    return torch.cat([*each.values(), *leads], dim=1)
+
+
+def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
+    """AUROC and average precision of every mode for every label on the test half, its sign chosen on the train half."""
+    N, layers, k = scores.shape
+    flat = scores.reshape(N, layers * k).double()
+    above = auroc(flat[task.train], task.labels[task.train])
+    sign = torch.where(above >= 0.5, 1.0, -1.0)
+    test, labels = flat[~task.train], task.labels[~task.train]
+    forward, positive = auroc(test, labels), average_precision(test, labels)
+    negative = average_precision(-test, labels)
+    shape = (layers, k, len(task.names))
+    return {
+        "auroc": torch.where(sign > 0, forward, 1 - forward).reshape(shape).float(),
+        "average_precision": torch.where(sign > 0, positive, negative).reshape(shape).float(),
+        "sign": sign.reshape(shape).to(torch.int8),
+    }
+
+
+def _keys(measure: str, method: str, task: Task) -> list[str]:
+    labels = [
+        f"{measure}.{family}.label.{name}.{method}" for name, family in zip(task.names, task.families, strict=True)
+    ]
+    return [*labels, *(f"{measure}.{family}.macro.{method}" for family in _macro_families(task))]
+
+
+def _macro_families(task: Task) -> list[str]:
+    return [family for family in FAMILIES if task.members(family)]
+
+
+def _with_macros(values: Float[Tensor, "B L"], task: Task) -> Float[Tensor, "B K"]:
+    macros = [values[:, task.members(family)].mean(dim=1, keepdim=True) for family in _macro_families(task)]
+    return torch.cat([values, *macros], dim=1)

@@ -1,0 +1,53 @@
+"""What is taken of a kernel and its modes during a sweep: scores of windows, output directions, shares of tokens."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tangentlens.alignment.mode_scores import mode_scores
+from tangentlens.kernels.compressed import CompressedKernel
+from tangentlens.kernels.sweep import Reading
+from tangentlens.kernels.swept_modes import SweptModes
+from tangentlens.kernels.token_shares import token_shares
+
+
+def reading(length: int, examples: int) -> Reading:
+    """A reading of windows of `length` tokens that shows `examples` of them for each mode.
+
+    It gives, for N windows, r directions and k modes:
+        scores (N, k)           signed projection on the mode's first singular direction (arXiv 2510.00468)
+        second (N, k)           the same on its second one
+        norm (N, k)             length of the mode at the window
+        share (k,)              share of the mode in the first direction
+        direction (r, k)        the first direction, in the sweep's basis
+        examples (k, e)         the windows with the highest scores, then those with the lowest, lowest first
+        token_shares (k, e, T)  what each token adds to their scores
+    """
+
+    def read(kernel: CompressedKernel, modes: SweptModes) -> Mapping[str, Tensor]:
+        v = modes.pairs.vectors.cpu().unflatten(0, (kernel.windows, kernel.directions))  # (N, r, k)
+        first = mode_scores(v)
+        second = mode_scores(v - torch.einsum("nk,rk->nrk", first.scores, first.directions))
+        shown = extremes(first.scores, examples)
+        values = modes.pairs.values.cpu()
+        shares = token_shares(kernel, modes.pairs.vectors, first.directions, shown, length).cpu()
+        return {
+            "scores": first.scores.float(),
+            "second": second.scores.float(),
+            "norm": v.norm(dim=1).float(),
+            "share": first.shares,
+            "direction": first.directions,
+            "examples": shown,
+            "token_shares": (shares / values[:, None, None]).float(),
+        }
+
+    return read
+
+
+def extremes(scores: Float[Tensor, "N k"], count: int) -> Int[Tensor, "k e"]:
+    """The windows with the highest scores of each column, descending, then those with the lowest, ascending."""
+    half = min(max(1, count // 2), len(scores) // 2)
+    order = scores.argsort(dim=0, descending=True, stable=True).T
+    return torch.cat([order[:, :half], order[:, -half:].flip(1)], dim=1)

@@ -1,0 +1,59 @@
+"""Which tokens a mode raises and lowers, and what tokens look like."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tangentlens.kernels.geometry import LogitGeometry
+from tangentlens.models.language_model import Batch, LanguageModel, last_positions
+from tangentlens.settings.figures import Arrays
+
+
+def moved_tokens(
+    lm: LanguageModel,
+    geometry: LogitGeometry,
+    directions: Float[Tensor, "L k d"],
+    strongest: Int[Tensor, "L k"],
+    batch: Batch,
+    count: int,
+) -> Arrays:
+    """The tokens whose logits each output direction raises most and lowers most.
+
+    Args:
+        directions: unit, in the coordinates of S^(1/2) K_r S^(1/2).
+        strongest: the window with the highest score on each mode: where S differs from window to window, its S.
+        count: tokens of either kind.
+    """
+    arrays: dict[str, list[Tensor]] = {f"{kind}.{what}": [] for kind in _KINDS for what in ("tokens", "logits")}
+    hidden = _final_hidden(lm, batch)
+    for layer, of_modes in zip(directions, strongest, strict=True):
+        if geometry.constant:
+            logits = geometry.logit_directions(layer.T, hidden[0])
+        else:
+            columns = zip(layer, of_modes.tolist(), strict=True)
+            logits = torch.cat([geometry.logit_directions(v[:, None], hidden[row]) for v, row in columns], dim=1)
+        for kind, sign in _KINDS.items():
+            found = torch.topk(sign * logits.T, count, dim=1)
+            arrays[f"{kind}.tokens"].append(found.indices.cpu())
+            arrays[f"{kind}.logits"].append(sign * found.values.float().cpu())
+    return {name: torch.stack(layers) for name, layers in arrays.items()}
+
+
+def token_texts(tokenizer: Any, ids: Int[Tensor, " M"]) -> tuple[str, ...]:
+    """The text of each token alone."""
+    return tuple(tokenizer.decode([one], clean_up_tokenization_spaces=False) for one in ids.tolist())
+
+
+_KINDS = {"raised": 1.0, "lowered": -1.0}
+
+
+@torch.no_grad()
+def _final_hidden(lm: LanguageModel, batch: Batch) -> Float[Tensor, "N d"]:
+    pieces = []
+    for start in range(0, len(batch["input_ids"]), 64):
+        some = {name: tensor[start : start + 64] for name, tensor in batch.items()}
+        rows = torch.arange(len(some["input_ids"]))
+        pieces.append(lm.final_hidden(some)[rows, last_positions(some)])
+    return torch.cat(pieces)

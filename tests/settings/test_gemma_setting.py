@@ -1,0 +1,226 @@
+"""The language-model setting from end to end, on a tiny model that writes to a folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+pytest.importorskip("transformers", reason="the extra `language` is not installed")
+pytest.importorskip("spacy", reason="the extra `language` is not installed")
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+
+import language_cases as cases
+
+from tangentlens.config import config_text, parse_config
+from tangentlens.errors import InvalidInputError
+from tangentlens.kernels.sweep import refine, sweep
+from tangentlens.models.language_model import language_model
+from tangentlens.pipeline import run
+from tangentlens.settings.gemma_alignment import Task, intervals, judged
+from tangentlens.settings.gemma_config import Config
+from tangentlens.store import open_run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a tiny model, its tokenizer and stories that it has learned to go on with."""
+    folder = tmp_path_factory.mktemp("language")
+    tokenizer = cases.byte_level_tokenizer()
+    model = _trained(cases.tiny_llama(len(tokenizer)), tokenizer)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(cases.story(s) for s in range(60)), "utf-8")
+    return folder
+
+
+def _trained(model, tokenizer):
+    """So much of training that the model's next words have parts of speech."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rows = [tokenizer(cases.story(seed))["input_ids"][:48] for seed in range(64)]
+        ids = torch.tensor([row for row in rows if len(row) == 48])
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.08)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            optimiser.zero_grad()
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimiser.step()
+        optimiser.zero_grad()
+    return model.eval()
+
+
+def config(place: Path, **kernel) -> Config:
+    return Config.model_validate(
+        {
+            "model": {"name": str(place / "model")},
+            "text": {"source": "file", "file": str(place / "stories.txt")},
+            "windows": {"count": 48, "pos": ("NOUN", "VERB", "PUNCT"), "length": 12, "per_story": 3},
+            "labels": {"support": 8, "distinct": 2, "largest_share": 0.95},
+            "kernel": {"modes": 5, "directions": 6, "geometries": ("raw", "fisher"), "pilot_windows": 6} | kernel,
+            "scoring": {"resamples": 60, "examples": 4, "tokens": 3},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(place):
+    return open_run(run(config(place), place / "run", evidence=False))
+
+
+def test_a_run_holds_what_it_says(stored):
+    L, k, N, T, e = 2, 5, 48, 12, 4
+    (record,) = stored.seeds
+    labels = record.words["labels.names"]
+    assert labels[:3] == ("NOUN", "VERB", "PUNCT")
+    shapes = {
+        "values": (L, k), "residuals": (L, k), "converged": (L, k), "share": (L, k), "scores": (L, N, k),
+        "directions": (L, k, 24), "raised.tokens": (L, k, 3), "lowered.logits": (L, k, 3), "examples": (L, k, e),
+        "examples.shares": (L, k, e, T), "auroc": (L, k, len(labels)), "sign": (L, k, len(labels)),
+        "layer": (len(labels),), "mode": (len(labels),),
+    }  # fmt: skip
+    for geometry in ("raw", "fisher"):
+        for name, shape in shapes.items():
+            assert record.array(f"{geometry}.{name}").shape == shape, name
+    assert record.array("pca.scores").shape == (2, N, k)
+    assert record.array("windows.input_ids").shape == (N, T)
+    assert len(record.words["tokens.text"]) == len(record.array("tokens.ids"))
+    assert record.words["groups"] == tuple(f"model.layers.{i}.mlp.down_proj.weight" for i in range(2))
+
+
+def test_token_shares_add_up_to_the_scores(stored):
+    (record,) = stored.seeds
+    shares, shown = record.array("raw.examples.shares"), record.array("raw.examples")
+    scores = np.take_along_axis(record.array("raw.scores").transpose(0, 2, 1), shown, axis=2)
+    converged = record.array("raw.converged").astype(bool)
+    assert converged.any()
+    assert np.allclose(shares.sum(3)[converged], scores[converged], atol=0.06 * abs(scores).max())
+    assert (np.diff(scores[..., :2], axis=2) <= 0).all()
+    assert (np.diff(scores[..., 2:], axis=2) >= 0).all()
+
+
+def test_the_figures_are_those_of_the_scores(stored):
+    """By hand: mode, sign and layer by average precision on the train half, AUROC on the other."""
+    (record,) = stored.seeds
+    train = record.array("labels.train")[:, 0].astype(bool)
+    for method, prefix in (("entk", "raw"), ("pca", "pca"), ("entk_fisher", "fisher")):
+        scores = record.array(f"{prefix}.scores")
+        found = []
+        for name, family in zip(record.words["labels.names"], record.words["labels.family"], strict=True):
+            y = record.array("labels.matrix")[:, record.words["labels.names"].index(name)].astype(bool)
+            candidates = [
+                (round(average_precision_score(y[train], sign * scores[layer, train, mode]), 10), -layer, -mode, sign)
+                for layer in range(2) for mode in range(5) for sign in (1, -1)
+            ]  # fmt: skip
+            _, layer, mode, sign = max(candidates)
+            held_out = roc_auc_score(y[~train], sign * scores[-layer, ~train, -mode])
+            kind = {"pos": "pos", "morphology": "morph"}[family]
+            assert stored.figures[f"auroc.{kind}.label.{name}.{method}"].value == pytest.approx(held_out)
+            found += [held_out] if kind == "pos" else []
+        assert stored.figures[f"auroc.pos.macro.{method}"].value == pytest.approx(np.mean(found))
+
+
+def test_intervals_hold_their_values_and_leads_are_differences(stored):
+    figures = stored.figures
+    for key in ("auroc.pos.macro.entk", "auroc.pos.macro.pca", "average_precision.pos.macro.entk_fisher"):
+        low, high = figures[key].interval
+        assert low <= figures[key].value <= high
+        assert low < high or figures[key].value == 1
+    lead = figures["auroc.pos.macro.lead.entk"]
+    assert lead.value == pytest.approx(figures["auroc.pos.macro.entk"].value - figures["auroc.pos.macro.pca"].value)
+    assert lead.interval is not None
+
+
+def test_halves_share_no_story(stored):
+    (record,) = stored.seeds
+    train, story = record.array("labels.train")[:, 0].astype(bool), record.array("windows.story")
+    assert not set(story[train]) & set(story[~train])
+    for column in record.array("labels.matrix")[:, :3].T.astype(bool):
+        assert abs(int(column[train].sum()) - int(column[~train].sum())) <= 6
+
+
+def test_the_best_choice_is_made_without_the_test_half(stored):
+    figures = stored.figures
+    validation = {key: f.value for key, f in figures.items() if key.startswith(("choice.raw", "choice.f"))}
+    validation = {key: value for key, value in validation.items() if key.endswith(".validation")}
+    best = max(validation, key=lambda key: validation[key])
+    assert figures["choice.best.validation"].value == validation[best]
+    tests = [figures[key.replace("validation", "test")].value for key, v in validation.items() if v == validation[best]]
+    assert figures["choice.best.test"].value in tests
+
+
+def test_an_interrupted_run_keeps_windows_and_finished_blocks(place, monkeypatch):
+    settings = config(place, geometries=("raw",))
+    target = place / "interrupted"
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(stage: str, done: int, _total: int) -> None:
+        if stage == "raw: sweep" and done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(settings, target, evidence=False, progress=stop)
+    shared = place / "interrupted.partial" / "shared" / "seed-0000"
+    assert (shared / "windows.safetensors").exists()
+    assert json.loads((shared / "sweep-raw" / "state.json").read_text())["done"] == 1
+    stages = []
+    with monkeypatch.context() as patch:
+        patch.setattr("tangentlens.settings.gemma_windows.build_windows", None)  # it would fail if it were called
+        again = open_run(run(settings, target, resume=True, evidence=False, progress=lambda *a: stages.append(a)))
+    assert not any(stage.endswith("pilot") for stage, _, _ in stages)
+    whole = open_run(run(settings, place / "whole", evidence=False))
+    for key, figure in whole.figures.items():
+        if not key.endswith("seconds"):
+            assert again.figures[key].value == figure.value, key
+    assert not (target / "shared").exists()
+
+
+def test_modes_are_those_of_the_sweep(place, stored):
+    (record,) = stored.seeds
+    lm = language_model(place / "model")
+    batch = {"input_ids": torch.from_numpy(record.array("windows.input_ids"))}
+    name = "model.layers.0.mlp.down_proj.weight"
+    swept = sweep(lm, batch, groups=[name], geometry="raw", directions=6, modes=5, pilot_windows=6)
+    exact = refine(lm, batch, name, swept, steps=None, tolerance=1e-5).pairs
+    assert np.allclose(record.array("raw.values")[0, 0], float(exact.values[0]), rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"windows": {"count": 50}}, "multiple of the 8"),
+        ({"text": {"source": "file"}}, "text.file goes with"),
+        ({"kernel": {"geometries": ["raw", "raw"]}}, "names one twice"),
+    ],
+)
+def test_configs_that_cannot_be_meant_are_refused(change, message):
+    text = tomli_w.dumps({"setting": "gemma", **change})
+    with pytest.raises(InvalidInputError, match=message):
+        parse_config(text)
+
+
+def test_the_config_survives_being_written():
+    assert parse_config(config_text(Config())) == Config()
+
+
+def test_scores_that_know_nothing_lead_nowhere():
+    """Gaussian scores: every interval of the lead covers zero most of the time."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(160)[:, None] % 4 == torch.arange(4)
+    covered = 0
+    for _ in range(10):
+        scores = torch.randn(2, 160, 3, 5, generator=generator, dtype=torch.float64)
+        train = torch.randperm(160, generator=generator) < 80
+        task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(160))
+        methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+        _, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
+        low, high = spreads["auroc.pos.macro.lead.entk"]
+        covered += low <= 0 <= high
+    assert covered >= 8
