@@ -139,5 +139,7 @@ def test_smaller_parts_may_be_absent_too(tmp_path, absent):
 
 def test_layers_are_numbered_where_that_tells_groups_apart():
     assert short_layers(["model.layers.3.mlp.down_proj.weight", "model.layers.12.mlp.down_proj.weight"]) == ("3", "12")
-    assert short_layers(["layers.3.up.weight", "layers.3.down.weight"]) == ("0", "1")
+    assert short_layers(["model.layers.3", "model.layers.4"]) == ("3", "4")
+    assert short_layers(["m.layers.3.mlp.up.weight", "m.layers.3.mlp.down.weight"]) == ("3.up", "3.down")
+    assert short_layers(["layers.3.a.up.weight", "layers.3.b.up.weight"]) == ("0", "1")
     assert short_layers(["embed", "layers.3.up.weight"]) == ("0", "1")

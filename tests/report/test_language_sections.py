@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthetic_language_run import Size, language_measurement, store_language_run, with_arrays
+from synthetic_language_run import Size, language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Block, Cards, Chart, Charts, Lead, Note, Table
 from tangentlens.report.page import build_report, render
@@ -69,7 +69,7 @@ def test_the_sentence_counts_who_finds_labels_better(tmp_path):
 def test_certificates_are_summed_up_and_mapped(run):
     blocks = spectra.SECTION.blocks(run)
     residuals = run.seeds[0].array("raw.residuals")
-    assert f"the worst {residuals.max():.3f}" in texts(blocks)
+    assert f"at worst {residuals.max():.3f}" in texts(blocks)
     layers, others = tables(blocks)
     assert [row[0] for row in layers.rows] == ["0", "1", "2"]
     assert " ± " in layers.rows[0][4]
@@ -101,6 +101,22 @@ def test_a_run_without_labels_says_so_and_has_the_rest(tmp_path):
 
 
 ALL = language_measurement()
+
+
+def test_the_baseline_has_layers_of_its_own(tmp_path):
+    """Kernels of two groups of the same model, principal components of all three of its blocks."""
+    measurement = language_measurement()
+    halved = {name: each[:2].numpy() for name, each in measurement.arrays.items() if name.startswith("raw.")}
+    halved["pca.layer"] = np.full(14, 2)
+    words = {
+        "blocks": ("model.layers.0", "model.layers.1", "model.layers.2"),
+        "groups": measurement.words["groups"][:2],
+    }
+    auroc, _ = tables(
+        labels.SECTION.blocks(stored(tmp_path / "run", with_words(with_arrays(measurement, halved), words)))
+    )
+    assert all(row[2].endswith(" · 2") for row in auroc.rows[2:])  # the layer that the run itself chose
+    assert all(row[1].endswith((" · 0", " · 1")) for row in auroc.rows[2:])
 
 
 @pytest.mark.parametrize("absent", sorted({*ALL.arrays, *ALL.words} - {"raw.values"}))

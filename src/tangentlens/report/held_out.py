@@ -40,7 +40,8 @@ def choose(run: LanguageRun, source: str) -> Choice | None:
     either = np.stack([_larger_precision(ordered, labels[:, i], half) for i, half in enumerate(halves)], axis=2)
     mode = either.argmax(axis=1)
     precision = np.take_along_axis(either, mode[:, None], axis=1)[:, 0]
-    return Choice(mode, precision, precision.argmax(axis=0))
+    layer = run.of(source, "layer")  # as the run chose it; the same rule, but it knows ties
+    return Choice(mode, precision, precision.argmax(axis=0) if layer is None else layer)
 
 
 def _larger_precision(ordered: np.ndarray, label: np.ndarray, half: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ class LanguageRun:
         record: the seed.
         groups: names of the L parameter groups.
         layers: a short name for each group, its layer's number where that tells them apart.
+        blocks: short names of the layers whose residual stream the baseline reads.
         geometries: those with eigenvalues, the main one first.
         labels: names of the labels.
         families: the family of each label.
@@ -30,6 +31,7 @@ class LanguageRun:
     record: SeedRecord
     groups: tuple[str, ...]
     layers: tuple[str, ...]
+    blocks: tuple[str, ...]
     geometries: tuple[str, ...]
     labels: tuple[str, ...]
     families: tuple[str, ...]
@@ -38,6 +40,10 @@ class LanguageRun:
     def main(self) -> str:
         """The geometry that cards and maps show."""
         return self.geometries[0]
+
+    def layers_of(self, source: str) -> tuple[str, ...]:
+        """Short names of the layers that a geometry or the baseline has scores of."""
+        return self.blocks if source == BASELINE else self.layers
 
     def array(self, name: str) -> np.ndarray | None:
         """An array of the seed, None where it holds none of that name."""
@@ -82,12 +88,14 @@ def geometry_name(geometry: str) -> str:
 
 
 def short_layers(groups: Sequence[str]) -> tuple[str, ...]:
-    """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"); where two groups share one or
-    a name has none, the groups' places in the order."""
-    numbers = [re.search(r"\.(\d+)\.", group) for group in groups]
-    found = [match.group(1) for match in numbers if match]
-    unique = len(found) == len(groups) == len(set(found))
-    return tuple(found) if unique else tuple(map(str, range(len(groups))))
+    """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"), with the name of its module
+    where groups share a layer ("16.down_proj"); the groups' places in the order where that does not tell them apart."""
+    matches = [re.search(r"\.(\d+)(?:\.(?:\w+\.)*?(\w+)\.\w+)?$", group, re.ASCII) for group in groups]
+    found = [match for match in matches if match]
+    for names in ([match[1] for match in found], [f"{match[1]}.{match[2]}" for match in found]):
+        if len(set(names)) == len(groups):
+            return tuple(names)
+    return tuple(map(str, range(len(groups))))
 
 
 def _read(record: SeedRecord) -> LanguageRun | None:
@@ -105,7 +113,16 @@ def _read(record: SeedRecord) -> LanguageRun | None:
         record=record,
         groups=groups,
         layers=short_layers(groups),
+        blocks=_blocks(record, short_layers(groups)),
         geometries=geometries,
         labels=labels,
         families=families if len(families) == len(labels) else ("",) * len(labels),
     )
+
+
+def _blocks(record: SeedRecord, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names for the layers of the baseline: the stored blocks', else the groups' where there are as many."""
+    name = f"{BASELINE}.scores"
+    count = len(record.array(name)) if name in record.names else 0
+    named = short_layers(record.words.get("blocks", ()))
+    return next((each for each in (named, layers) if len(each) == count), tuple(map(str, range(count))))

@@ -13,6 +13,8 @@ _PARTS = {
     "how sure its eigenvalue is": ("residuals",),
     "the tokens that its direction raises and lowers": ("raised.tokens", "lowered.tokens"),
     "its labels": ("auroc", ".labels.names"),
+    "the intervals of its labels": ("auroc.low", "auroc.high"),
+    "their corrected p-values": ("p",),
     "the histogram of its scores": ("scores",),
     "its highest and lowest windows": ("examples",),
     "each token's share in the score": ("examples.shares",),
@@ -42,7 +44,7 @@ def _holds(modes: LanguageRun, name: str) -> bool:
 def _sentence(modes: LanguageRun) -> str:
     layers, count = modes.record.array(f"{modes.main}.values").shape
     converged = modes.of(modes.main, "converged")
-    trust = "" if converged is None or np.any(converged) else " None of them converged: see each residual."
+    trust = "" if converged is None or np.any(converged) else " None of them converged."
     return (
         f"{several(layers * count, 'mode').capitalize()}, {count} in each of {several(layers, 'layer')}, of the eNTK "
         f"in the {geometry_name(modes.main)} geometry.{trust}"

@@ -75,7 +75,7 @@ def _rows(modes: LanguageRun) -> tuple[_Row, ...]:
         for family in families
     ]
     labels = enumerate(zip(modes.labels, modes.families, strict=True))
-    return (*macros, *(_Row(name, f"{keys[family]}.{name}", (place,)) for place, (name, family) in labels))
+    return (*macros, *(_Row(name, f"{keys[family]}.label.{name}", (place,)) for place, (name, family) in labels))
 
 
 def _members(modes: LanguageRun, family: str) -> tuple[int, ...]:
@@ -86,11 +86,9 @@ def _heading(source: str) -> str:
     return "PCA" if source == BASELINE else f"eNTK, {geometry_name(source)}"
 
 
-def _method(modes: LanguageRun, source: str) -> str:
-    """The last part of a figure's key."""
-    if source == BASELINE:
-        return "pca"
-    return "entk" if source == modes.main else f"entk_{source}"
+def _method(source: str) -> str:
+    """The last part of a figure's key; the paper's geometry has the plain name."""
+    return {BASELINE: BASELINE, "raw": "entk"}.get(source, f"entk_{source}")
 
 
 def _column(
@@ -101,9 +99,9 @@ def _column(
     spreads = _spreads(modes, choice, source, measure)
     cells = []
     for row in rows:
-        figure = run.figures.get(f"{measure.array}.{row.key}.{_method(modes, source)}")
+        figure = run.figures.get(f"{measure.array}.{row.key}.{_method(source)}")
         single = len(row.members) == 1 and not row.key.endswith(".macro")
-        layer = f" · {modes.layers[choice.layer[row.members[0]]]}" if single else ""
+        layer = f" · {modes.layers_of(source)[choice.layer[row.members[0]]]}" if single else ""
         spread = spreads[row.members[0]] if single else ""
         own = float(np.mean(values[list(row.members)]))
         cells.append((_stored(figure) or f"{_number(own)}{spread}") + layer)

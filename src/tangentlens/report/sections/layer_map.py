@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from tangentlens.report.blocks import Block, Chart, Charts, Note
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.held_out import Choice
@@ -14,9 +12,9 @@ def layer_maps(modes: LanguageRun, choices: Mapping[str, Choice]) -> tuple[Block
     """The main geometry's map and beside it the baseline's; none where there is nothing to map."""
     titles = {modes.main: f"eNTK, {geometry_name(modes.main)}", BASELINE: "PCA of the residual stream"}
     charts = tuple(
-        _map(modes, choices[name], auroc, title)
+        _map(modes, name, choices[name], title)
         for name, title in titles.items()
-        if name in choices and (auroc := modes.of(name, "auroc")) is not None
+        if name in choices and modes.of(name, "auroc") is not None
     )
     if not charts:
         return ()
@@ -30,9 +28,9 @@ def layer_maps(modes: LanguageRun, choices: Mapping[str, Choice]) -> tuple[Block
     )
 
 
-def _map(modes: LanguageRun, choice: Choice, measure: np.ndarray, title: str) -> Chart:
-    auroc = choice.everywhere(measure)  # (L, labels)
-    layers, names = list(modes.layers), [text(name) for name in modes.labels]
+def _map(modes: LanguageRun, source: str, choice: Choice, title: str) -> Chart:
+    auroc = choice.everywhere(modes.record.array(f"{source}.auroc"))  # (L, labels)
+    layers, names = list(modes.layers_of(source)), [text(name) for name in modes.labels]
     figure = stacked(1, [title])
     figure.add_heatmap(
         z=single(auroc.T), x=layers, y=names, customdata=choice.mode.T.tolist(), coloraxis="coloraxis", xgap=1, ygap=1,

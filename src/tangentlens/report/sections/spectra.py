@@ -10,9 +10,10 @@ from tangentlens.report.numbers import listing, plain
 from tangentlens.store import StoredRun
 
 _HOW = (
-    "The relative residual ||Kv − λv|| / λ of a mode says how far it is from an eigenvector of the full kernel. It is "
-    "estimated here from random directions outside the compressed rows, hence its standard error (after ±). Where a "
-    "residual is not small, trust the space of neighbouring modes rather than the single mode."
+    "The modes are eigenvectors of a kernel compressed to some output directions; whether the solver converged there "
+    "is one question. The other is the relative residual ||Kv − λv|| / λ, how far a mode is from an eigenvector of the "
+    "full kernel: it is estimated from random directions outside the compressed rows, hence its standard error (after "
+    "±). Where it is not small, trust the space of neighbouring modes rather than the single mode."
 )
 
 
@@ -34,19 +35,19 @@ def _sentence(modes: LanguageRun) -> str:
     """How many modes converged, and how large the residuals are."""
     converged, residuals = modes.of(modes.main, "converged"), modes.of(modes.main, "residuals")
     count = modes.record.array(f"{modes.main}.values").size
-    known = "It is not said which modes converged." if converged is None else _count(int(converged.sum()), count)
+    known = "The run does not say which modes converged." if converged is None else _count(int(converged.sum()), count)
     if residuals is None or not np.isfinite(residuals).any():
         return f"{known} No residual was stored."
     layer, mode = np.unravel_index(int(np.nanargmax(residuals)), residuals.shape)
     middle, worst = plain(float(np.nanmedian(residuals)), decimals=3), plain(float(np.nanmax(residuals)), decimals=3)
     where = f"layer {modes.layers[layer]}, mode {mode}"
-    return f"{known} The median estimated residual is {middle}, the worst {worst} ({where})."
+    return f"{known} In the full kernel the median estimated residual is {middle}, at worst {worst} ({where})."
 
 
 def _count(converged: int, count: int) -> str:
     if converged == 0:
         return f"None of the {count} modes converged: read every one of them with its residual."
-    return f"All {count} modes converged." if converged == count else f"{converged} of {count} modes converged."
+    return f"{'All' if converged == count else f'{converged} of'} {count} modes converged in the compressed rows."
 
 
 def _spectra(modes: LanguageRun) -> Chart:

@@ -132,8 +132,8 @@
   const facts = ({ layer, mode }) => {
     const rows = [["Eigenvalue", short(read.values(layer, mode))]];
     const residual = read.residuals(layer, mode), error = read.errors(layer, mode), done = read.converged(layer, mode);
-    if (residual !== null) rows.push(["Relative residual, estimated", fixed(residual) + (known(error) ? ` ± ${fixed(error)}` : "")]);
-    if (done !== null) rows.push(["Converged", done ? "yes" : "no"]);
+    if (residual !== null) rows.push(["Residual in the full kernel, estimated", fixed(residual) + (known(error) ? ` ± ${fixed(error)}` : "")]);
+    if (done !== null) rows.push(["Converged in the compressed rows", done ? "yes" : "no"]);
     const energy = read.energy(layer, mode);
     if (known(energy)) rows.push(["Energy in its output direction", `${fixed(100 * energy, 1)} %`]);
     if (read.effect(layer, mode) !== null) rows.push(["Causal effect", short(read.effect(layer, mode))]);
@@ -150,29 +150,24 @@
     ...(lowered ? [movedTokens("Logits it lowers", lowered, each)] : []),
   );
 
+  // The columns of the labels' table: what the run holds of it.
+  const COLUMNS = [
+    { name: "AUROC", of: (at, i) => fixed(labels.auroc(...at)[i]), held: labels?.auroc },
+    { name: "95 % interval", of: (at, i) => `${fixed(labels.low(...at)[i])} to ${fixed(labels.high(...at)[i])}`, held: labels?.low },
+    { name: "corrected p", of: (at, i) => pValue(labels.p(...at)[i]), held: labels?.p },
+    { name: "AP", of: (at, i) => fixed(labels.average_precision(...at)[i]), held: labels?.average_precision },
+  ].filter(({ held }) => held?.(0, 0));
   const labelTable = (each) => {
-    const chosen = each.ranked.slice(0, LABELS);
+    const chosen = each.ranked.slice(0, LABELS), at = [each.layer, each.mode], sign = labels.sign(...at);
     if (state.label >= 0 && !chosen.includes(state.label)) chosen.push(state.label);
-    const { layer, mode } = each;
-    const row = (i) => {
-      const low = labels.low(layer, mode), high = labels.high(layer, mode), sign = labels.sign(layer, mode);
-      const cells = [
-        fixed(labels.auroc(layer, mode)[i]),
-        low && high ? `${fixed(low[i])} to ${fixed(high[i])}` : "",
-        pValue(labels.p(layer, mode)?.[i] ?? null),
-        known(labels.average_precision(layer, mode)?.[i] ?? null) ? fixed(labels.average_precision(layer, mode)[i]) : "",
-      ];
-      const side = sign ? (sign[i] < 0 ? " low" : " high") : "";
-      return make("tr", i === state.label ? { class: "picked" } : {},
-        make("th", { scope: "row" }, make("bdi", {}, labels.names[i]), ...(side ? [make("small", {}, side)] : [])),
-        ...cells.map((text) => make("td", { class: "number" }, text)));
-    };
-    const heads = ["AUROC", "95 % interval", "corrected p", "AP"].map((text) => make("th", { scope: "col", class: "number" }, text));
+    const heads = COLUMNS.map(({ name }) => make("th", { scope: "col", class: "number" }, name));
+    const rows = chosen.map((i) => make("tr", i === state.label ? { class: "picked" } : {},
+      make("th", { scope: "row" }, make("bdi", {}, labels.names[i]), ...(sign ? [make("small", {}, sign[i] < 0 ? " low" : " high")] : [])),
+      ...COLUMNS.map(({ of }) => make("td", { class: "number" }, of(at, i)))));
     return make("div", { class: "card-part" },
       make("h4", {}, "What its scores find"),
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labels of this mode" }, make("table", {},
-        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), ...heads)),
-        make("tbody", {}, ...chosen.map(row)))));
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), ...heads)), make("tbody", {}, ...rows))));
   };
 
   const SVG = "http://www.w3.org/2000/svg";
