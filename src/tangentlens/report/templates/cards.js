@@ -214,15 +214,17 @@
     const places = windowTokens(at);
     const length = places?.length ?? steps?.length ?? 0;
     const words = (i) => (places ? deck.tokens[places[i]] : `position ${i}`);
+    // The space that a token begins with stands before its colour, so that no line ends in a stripe.
     const spans = Array.from({ length }, (_, i) => {
       const share = steps ? steps[i] * step : 0;
-      const span = places ? make("span", {}, i ? words(i) : words(i).trimStart()) : make("span", { class: "blank" });
+      const word = words(i).trimStart(), space = words(i).slice(0, words(i).length - word.length);
+      const span = places ? make("span", {}, word || space) : make("span", { class: "blank" });
       if (steps) {
         span.title = `${signed(share, 3)} of ${signed(score, 3)}`;
         shade(span, share, scale);
       }
-      return span;
-    });
+      return places && word && i ? [space, span] : [span];
+    }).flat();
     const next = deck.windows.words?.[at];
     const text = make("p", { class: "window-text", dir: "auto" }, ...spans, ...(next === undefined ? [] : [make("span", { class: "next" }, "→ ", make("bdi", {}, next))]));
     const about = [deck.windows.classes?.[at], deck.windows.stories && `story ${deck.windows.stories[at]}`].filter(Boolean).join(" · ");
