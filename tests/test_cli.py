@@ -189,6 +189,16 @@ def test_verbose_says_which_method_was_chosen():
         (["-q", "demo", "--out", "x"], ["demo", "-q", "--out", "x"]),
         (["--quiet", "--verbose", "run", "a"], ["run", "--quiet", "--verbose", "a"]),
         (["demo", "-q"], ["demo", "-q"]),
+def test_tables_of_a_report_are_written_where_asked():
+    Path("wide.toml").write_text(TINY)
+    assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
+    done = call("report", "runs/mlp-wide", "--tables", "tables")
+    assert done.exit_code == 0, done.output
+    assert "files of tables in tables" in done.stdout
+    assert {path.suffix for path in Path("tables").iterdir()} == {".csv", ".md", ".tex"}
+    assert Path("tables/results.csv").is_file()
+
+
         (["--version"], ["--version"]),
         (["-v"], ["-v"]),
         ([], []),

@@ -21,6 +21,8 @@ from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
+from tangentlens.report.page import shown_run
+from tangentlens.report.table_files import write_tables
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.run_folder import is_run
 
@@ -168,6 +170,9 @@ def report(
         terminal.answer(str(build_report(run, text=not no_text)))
 
 
+    tables: Annotated[
+        Path | None, typer.Option(help="Also write every table there as CSV, Markdown and LaTeX.", show_default=False)
+    ] = None,
 @app.command()
 def doctor(
     model: Annotated[str, typer.Argument(help="A model id of the Hugging Face hub, a folder, or a GGUF file.")],
@@ -175,6 +180,9 @@ def doctor(
     windows: Annotated[int, typer.Option(min=1, help="Windows of the sweep whose cost is predicted.")] = 256,
     length: Annotated[int, typer.Option(min=2, help="Tokens in each.")] = 64,
     directions: Annotated[int, typer.Option(min=1, help="Output directions.")] = 24,
+        if tables:
+            written = write_tables(shown_run(run, text=not no_text), tables)
+            terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

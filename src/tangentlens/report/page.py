@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ _TITLES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A section with its content, ready for the template."""
+class Part:
+    """A section with its content, ready for a template."""
 
     name: str
     title: str
@@ -46,24 +46,43 @@ def build_report(run_folder: Path, *, text: bool = True) -> Path:
         InvalidInputError: the folder is not a run.
         StoreError: a file of the run is damaged, or the folder cannot be written.
     """
-    run = open_run(run_folder)
-    seeds = run.seeds if text else tuple(map(without_texts, run.seeds))
     path = Path(run_folder) / "report.html"
-    write_text(path, render(replace(run, seeds=seeds)))
+    write_text(path, render(shown_run(run_folder, text=text)))
     return path
+
+
+def shown_run(run_folder: Path, *, text: bool = True) -> StoredRun:
+    """A stored run as its page shows it; arguments and errors as for `build_report`."""
+    run = open_run(run_folder)
+    return run if text else replace(run, seeds=tuple(map(without_texts, run.seeds)))
 
 
 def render(run: StoredRun) -> str:
     """The page of a run as HTML."""
     parts = tuple(
-        _Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
+        Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
     )
+    return assembled("report.html.jinja", parts, title=title(run), run=run)
+
+
+def title(run: StoredRun) -> str:
+    """What a run is about."""
+    return _TITLES.get(run.setting, run.setting)
+
+
+def assembled(template: str, parts: Sequence[Part], **names: Any) -> str:
+    """A template filled with some parts, with the style and the scripts that their blocks need, as HTML.
+
+    Args:
+        template: report.html.jinja, or one that extends it.
+        parts: in order.
+        names: what else the template asks for.
+    """
     kinds = {block.kind for part in parts for block in part.blocks}
     assets = ("report", "cards") if "cards" in kinds else ("report",)
-    template = _environment().get_template("report.html.jinja")
-    return template.render(
-        run=run,
-        title=_TITLES.get(run.setting, run.setting),
+    page = _environment().get_template(template)
+    return page.render(
+        **names,
         parts=parts,
         plotly_js=Markup(_plotly_js()) if kinds & {"chart", "charts"} else "",
         style=Markup("".join(_asset(f"{name}.css") for name in assets)),
