@@ -8,7 +8,8 @@ import pytest
 
 from synthetic_language_run import language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.records import Measurement
-from tangentlens.report.cards.deck import Deck, build_deck, deck_json
+from tangentlens.report.cards.build import build_deck, kept_examples
+from tangentlens.report.cards.deck import Deck, deck_json
 from tangentlens.report.cards.packed import unpack
 from tangentlens.report.language_run import LanguageRun, language_run, short_layers, without_texts
 from tangentlens.store import open_run
@@ -135,6 +136,13 @@ def test_smaller_parts_may_be_absent_too(tmp_path, absent):
         "windows.word": deck.windows.words is None,
     }
     assert checks[absent]
+
+
+@pytest.mark.parametrize(("groups", "kept"), [(18, 20), (126, 8), (10_000, 2)])
+def test_a_page_of_many_kernels_shows_fewer_windows_of_each_end(groups, kept):
+    places = kept_examples((groups, 25, 20), 64)
+    half = kept // 2
+    assert places == [*range(half), *range(10, 10 + half)]
 
 
 def test_layers_are_numbered_where_that_tells_groups_apart():

@@ -3,7 +3,8 @@
 import numpy as np
 
 from tangentlens.report.blocks import Block, Cards, Lead, Note, Section
-from tangentlens.report.cards.deck import build_deck, deck_json
+from tangentlens.report.cards.build import build_deck
+from tangentlens.report.cards.deck import Deck, deck_json
 from tangentlens.report.language_run import LanguageRun, geometry_name, holds_language_model, language_run
 from tangentlens.report.numbers import listing, several
 from tangentlens.store import StoredRun
@@ -33,7 +34,18 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     absent = [part for part, names in _PARTS.items() if not all(_holds(modes, name) for name in names)]
     missing = (Note(f"The run does not hold, so no card shows: {listing(absent)}."),) if absent else ()
     bare = () if _holds(modes, ".windows.input_ids") else (Note(_NO_TEXTS),)
-    return (Lead(_sentence(modes)), *missing, *bare, Cards(deck_json(build_deck(modes, modes.main))), Note(_HOW))
+    deck = build_deck(modes, modes.main)
+    return (Lead(_sentence(modes)), *missing, *bare, *_fewer(modes, deck), Cards(deck_json(deck)), Note(_HOW))
+
+
+def _fewer(modes: LanguageRun, deck: Deck) -> tuple[Block, ...]:
+    examples = modes.of(modes.main, "examples")
+    if deck.examples is None or examples is None or deck.examples.windows.shape == examples.shape:
+        return ()
+    shown, held = deck.examples.windows.shape[2], examples.shape[2]
+    return (
+        Note(f"To keep the page small a card shows {shown} windows of the {held} that the run holds for each mode."),
+    )
 
 
 def _holds(modes: LanguageRun, name: str) -> bool:
