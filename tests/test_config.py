@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from tangentlens.config import config_text, dotted_keys, nearest_key, parse_config, read_config
+from tangentlens.config import changed_config, config_text, dotted_keys, nearest_key, parse_config, read_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.settings import SETTINGS, Setting
 
@@ -41,6 +41,16 @@ def test_an_empty_config_has_the_defaults_and_survives_writing():
     assert config == Config()
     assert parse(config_text(config)) == config
     assert "learning_rate = 0.1" in config_text(config)
+
+
+def test_single_keys_are_changed_and_the_whole_is_checked_again():
+    config = parse('setting = "tiny"')
+    changed = changed_config(config, {"training.learning_rate": 0.25}, settings=TINY)
+    assert changed == parse('setting = "tiny"\n[training]\nlearning_rate = 0.25')
+    with pytest.raises(InvalidInputError, match=r"unknown key training\.rate"):
+        changed_config(config, {"training.rate": 1.0}, settings=TINY)
+    with pytest.raises(InvalidInputError, match="training"):
+        changed_config(config, {"training.learning_rate": "fast"}, settings=TINY)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

@@ -69,6 +69,24 @@ def config_text(config: BaseModel) -> str:
     return text
 
 
+def changed_config(
+    config: BaseModel, changes: Mapping[str, Any], *, where: str = "changes", settings: Mapping[str, Setting] = SETTINGS
+) -> BaseModel:
+    """A config with other values under some dotted keys, checked as a whole again.
+
+    Raises:
+        InvalidInputError: the setting has no such key, or the value does not fit.
+    """
+    tree = config.model_dump(mode="json", exclude_none=True)
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = tree
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return parse_config(tomli_w.dumps(tree), where=where, settings=settings)
+
+
 def dotted_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key that a config of this class may hold, nested ones as `section.key`."""
     for name, field in kind.model_fields.items():

@@ -1,7 +1,7 @@
 """The language-model setting from end to end, on a tiny model that writes to a folder."""
 
 import json
-import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
 pytest.importorskip("spacy", reason="the extra `language` is not installed")
-sys.path.append(str(Path(__file__).parents[1] / "data"))
 
 import language_cases as cases
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
+from tangentlens.interventions.edits import without_directions
+from tangentlens.interventions.last_token import last_tokens
 from tangentlens.kernels.sweep import refine, sweep
 from tangentlens.models.language_model import language_model
-from tangentlens.pipeline import run
+from tangentlens.pipeline import add_evidence, run
 from tangentlens.settings.gemma_alignment import Task, intervals, judged
 from tangentlens.settings.gemma_config import Config
 from tangentlens.store import open_run
@@ -63,7 +64,7 @@ def config(place: Path, **kernel) -> Config:
             "windows": {"count": 48, "pos": ("NOUN", "VERB", "PUNCT"), "length": 12, "per_story": 3},
             "labels": {"support": 8, "distinct": 2, "largest_share": 0.95},
             "kernel": {"modes": 5, "directions": 6, "geometries": ("raw", "fisher"), "pilot_windows": 6} | kernel,
-            "scoring": {"resamples": 60, "examples": 4, "tokens": 3},
+            "scoring": {"resamples": 60, "permutations": 20, "examples": 4, "tokens": 3},
         }
     )
 
@@ -190,6 +191,37 @@ def test_modes_are_those_of_the_sweep(place, stored):
     swept = sweep(lm, batch, groups=[name], geometry="raw", directions=6, modes=5, pilot_windows=6)
     exact = refine(lm, batch, name, swept, steps=None, tolerance=1e-5).pairs
     assert np.allclose(record.array("raw.values")[0, 0], float(exact.values[0]), rtol=0.1)
+
+
+def test_evidence_is_added_from_what_the_run_holds(place, stored):
+    target = place / "examined"
+    shutil.copytree(stored.folder, target)
+    examined = open_run(add_evidence(target)).figures
+    assert set(stored.figures) < set(examined)
+    for name in ("entk", "entk_fisher", "pca"):
+        assert 1 / 21 <= examined[f"p_family.pos.label.NOUN.{name}"].value <= 1
+        assert examined[f"p.pos.label.NOUN.{name}"].value <= examined[f"p_family.pos.label.NOUN.{name}"].value
+    assert 0 < examined["p_lead.auroc.pos.macro.entk"].value <= 1
+    for name in ("entk", "pca", "random"):
+        selective = [
+            examined[f"causal.gemma.ablate.{label}.{name}.own"].value
+            - examined[f"causal.gemma.ablate.{label}.{name}.other"].value
+            for label in ("NOUN", "VERB", "PUNCT")
+        ]
+        assert examined[f"causal.gemma.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+
+
+def test_an_ablated_direction_that_carries_the_word_lowers_its_probability(place, stored):
+    """The whole span of the residual stream gone: nothing is left to tell the words apart."""
+    (record,) = stored.seeds
+    lm = language_model(place / "model")
+    cached = last_tokens(lm, {"input_ids": torch.from_numpy(record.array("windows.input_ids"))})
+    before = cached.log_probabilities()
+    words = before.argmax(dim=1, keepdim=True)
+    mean = torch.zeros(lm.d_model)
+    gone = cached.log_probabilities(1, without_directions(torch.eye(lm.d_model), mean))
+    assert float(gone.gather(1, words).exp().mean()) < float(before.gather(1, words).exp().mean()) - 0.1
+    assert torch.allclose(gone, gone[:1].expand_as(gone), atol=1e-5)
 
 
 @pytest.mark.parametrize(

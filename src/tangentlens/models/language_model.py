@@ -228,7 +228,10 @@ def hidden_of(returned: Any) -> Any:
 
 def _load(source: ModelSource) -> tuple[nn.Module, Any]:
     transformers = optional_module("transformers", "language")
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
     try:
+        bars.disable_progress_bar()  # the weights load in a second or two
         model = transformers.AutoModelForCausalLM.from_pretrained(
             source.location, revision=source.revision, dtype=torch.float32
         )
@@ -239,4 +242,7 @@ def _load(source: ModelSource) -> tuple[nn.Module, Any]:
             where=source.name,
             remedy="Give an id of the Hugging Face hub that can be reached, a folder with the weights, or a GGUF file.",
         ) from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
     return model.eval(), tokenizer
