@@ -27,6 +27,10 @@ class NumericalError(TangentlensError, ArithmeticError):
     """A computation met NaN or infinity, or could not reach what was asked of it."""
 
 
+class OutOfMemoryError(TangentlensError, MemoryError):
+    """A computation does not fit into memory, even in its smallest pieces."""
+
+
 class MissingExtraError(TangentlensError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.compressed import FrameParts
 from tangentlens.kernels.factors import Part, part
+from tangentlens.kernels.memory import in_pieces
 from tangentlens.kernels.plan import Plan, Strategy, make_plan
 from tangentlens.kernels.recording import Recording
 from tangentlens.kernels.stages import HIDDEN, Chain, Stage
@@ -113,14 +114,16 @@ def _through(
     uses = _uses(planned)
     N = gradient.shape[1]
     store: dict[int, Part] = {}
-    width = max(1, min(N, _BACKWARD_BYTES // max(1, 2 * planned.plan.bytes_per_example)))
-    for start in range(0, N, width):
-        rows = slice(start, min(start + width, N))
+
+    def work(rows: slice) -> None:
         found, hidden = _chunk(planned, uses, dict(take(dict(inputs), rows)), gradient[:, rows], lowest)  # type: ignore[arg-type]
         for index, piece in found.items():
             _put(store, index, piece, rows, N)
         if not lowest:
             below[:, rows] = hidden
+
+    width = max(1, min(N, _BACKWARD_BYTES // max(1, 2 * planned.plan.bytes_per_example)))
+    in_pieces(work, N, width, f"backward pass of stage {planned.index}")
     return store
 
 
