@@ -174,6 +174,33 @@ def test_an_unexpected_error_exits_with_1_and_shows_the_traceback_only_if_asked(
     assert "Traceback" in long.stderr
 
 
+def test_tables_of_a_report_are_written_where_asked():
+    Path("wide.toml").write_text(TINY)
+    assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
+    done = call("report", "runs/mlp-wide", "--tables", "tables")
+    assert done.exit_code == 0, done.output
+    assert "files of tables in tables" in done.stdout
+    assert {path.suffix for path in Path("tables").iterdir()} == {".csv", ".md", ".tex"}
+    assert Path("tables/results.csv").is_file()
+
+
+def test_two_runs_are_compared_and_a_page_is_written_where_asked():
+    Path("wide.toml").write_text(TINY)
+    Path("narrow.toml").write_text(TINY.replace("width = 16", "width = 8"))
+    for name in ("wide", "narrow"):
+        assert call("--quiet", "run", f"{name}.toml", "--no-evidence").exit_code == 0
+    done = call("compare", "runs/mlp-wide", "runs/mlp-narrow", "--out", "both.html")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"model\.width +16 +8", done.stdout)
+    assert "comparison: both.html" in done.stdout
+    assert "<h1>Two runs" in Path("both.html").read_text()
+    every = call("compare", "runs/mlp-wide", "runs/mlp-narrow", "--all")
+    assert len(every.stdout.splitlines()) > len(done.stdout.splitlines())
+    assert call("compare", "runs/mlp-wide", "runs").exit_code == 2
+    assert call("compare", "runs/mlp-wide", "runs/mlp-narrow", "--out", "both.pdf").exit_code == 2
+    assert call("compare", "runs/mlp-wide").exit_code == 2
+
+
 @pytest.mark.usefixtures("tiny")
 def test_verbose_says_which_method_was_chosen():
     done = call("demo", "--verbose")
@@ -189,16 +216,6 @@ def test_verbose_says_which_method_was_chosen():
         (["-q", "demo", "--out", "x"], ["demo", "-q", "--out", "x"]),
         (["--quiet", "--verbose", "run", "a"], ["run", "--quiet", "--verbose", "a"]),
         (["demo", "-q"], ["demo", "-q"]),
-def test_tables_of_a_report_are_written_where_asked():
-    Path("wide.toml").write_text(TINY)
-    assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
-    done = call("report", "runs/mlp-wide", "--tables", "tables")
-    assert done.exit_code == 0, done.output
-    assert "files of tables in tables" in done.stdout
-    assert {path.suffix for path in Path("tables").iterdir()} == {".csv", ".md", ".tex"}
-    assert Path("tables/results.csv").is_file()
-
-
         (["--version"], ["--version"]),
         (["-v"], ["-v"]),
         ([], []),

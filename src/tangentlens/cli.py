@@ -1,6 +1,7 @@
 """The command line: parse, call, print."""
 
 import itertools
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from tangentlens.experiments import Expectation
 from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
+from tangentlens.report.comparison import Compared, Comparison, run_names, shown, summary
+from tangentlens.report.comparison import compare as compare_runs
+from tangentlens.report.comparison_page import write_comparison
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
 from tangentlens.report.page import shown_run
 from tangentlens.report.table_files import write_tables
@@ -45,6 +49,9 @@ NoEvidence = Annotated[
     bool,
     typer.Option("--no-evidence", help="Leave out nulls, interventions and baselines; `evidence` adds them later."),
 ]
+
+
+_LINE_OF_KEY = 26  # characters
 
 
 def main() -> None:
@@ -161,6 +168,9 @@ def evidence(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts and words of windows out.")] = False,
+    tables: Annotated[
+        Path | None, typer.Option(help="Also write every table there as CSV, Markdown and LaTeX.", show_default=False)
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -168,11 +178,33 @@ def report(
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
         terminal.answer(str(build_report(run, text=not no_text)))
+        if tables:
+            written = write_tables(shown_run(run, text=not no_text), tables)
+            terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
 
 
-    tables: Annotated[
-        Path | None, typer.Option(help="Also write every table there as CSV, Markdown and LaTeX.", show_default=False)
-    ] = None,
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    out: Annotated[Path | None, typer.Option(help="Also write a page there (.html).", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print every figure, not the headline alone.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Lay two runs side by side: where their configs differ, and their figures with intervals."""
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal):
+        found = compare_runs(open_run(first), open_run(second))
+        if out:
+            write_comparison(found, out)
+        if not quiet:
+            terminal.out.print(*_comparison_tables(found, found.figures if every else found.headline))
+        terminal.answer(summary(found))
+        if out:
+            terminal.answer(f"comparison: {_shown(out)}")
+
+
 @app.command()
 def doctor(
     model: Annotated[str, typer.Argument(help="A model id of the Hugging Face hub, a folder, or a GGUF file.")],
@@ -180,9 +212,6 @@ def doctor(
     windows: Annotated[int, typer.Option(min=1, help="Windows of the sweep whose cost is predicted.")] = 256,
     length: Annotated[int, typer.Option(min=2, help="Tokens in each.")] = 64,
     directions: Annotated[int, typer.Option(min=1, help="Output directions.")] = 24,
-        if tables:
-            written = write_tables(shown_run(run, text=not no_text), tables)
-            terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -264,6 +293,34 @@ def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
         value = mean_and_interval(figure) if figure and figure.value is not None else ""
         table.add_row(row.key, value, row.bound, row.verdict(figure))
     return table
+
+
+def _comparison_tables(found: Comparison, figures: Sequence[Compared]) -> list[Table]:
+    names = run_names(found)
+    config = [(each.name, each.first, each.second) for each in found.config]
+    rows = [(each.key, shown(each.first), shown(each.second), each.change, each.verdict) for each in figures]
+    tables = [_keyed_table(("config", *names), config)] if config else []
+    return [*tables, _keyed_table(("figure", *names, "change", "intervals"), rows)]
+
+
+def _keyed_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column holds dotted keys, broken at dots."""
+    table = Table(box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(Text(column), overflow="ellipsis" if place == 0 else "fold", no_wrap=place == 0)
+    for key, *cells in rows:
+        table.add_row(*map(Text, (_broken(key), *cells)))
+    return table
+
+
+def _broken(key: str) -> str:
+    """A long dotted key on several lines."""
+    lines = [""]
+    for part in re.findall(r"[^.]*\.?", key):
+        if len(lines[-1]) + len(part) > _LINE_OF_KEY and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _check_table(found: Examination) -> Table:
