@@ -48,6 +48,24 @@ class Charts:
 
 
 @dataclass(frozen=True)
+class Film:
+    """A figure with a slider.
+
+    Attributes:
+        chart: the figure as it is shown first, at its last frame.
+        axis: what the slider moves along.
+        names: one for each frame.
+        frames: JSON; for each frame the vertical coordinates of every trace.
+    """
+
+    chart: Chart
+    axis: str
+    names: tuple[str, ...]
+    frames: str
+    kind: ClassVar[str] = "film"
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of text.
 
@@ -156,7 +174,7 @@ class Cards:
     kind: ClassVar[str] = "cards"
 
 
-Block = Lead | Note | Chart | Charts | Table | Pictures | Tiles | Facts | Code | Cards
+Block = Lead | Note | Chart | Charts | Film | Table | Pictures | Tiles | Facts | Code | Cards
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,12 @@ def assembled(template: str, parts: Sequence[Part], **names: Any) -> str:
         names: what else the template asks for.
     """
     kinds = {block.kind for part in parts for block in part.blocks}
-    assets = ("report", "cards") if "cards" in kinds else ("report",)
+    assets = ("report", *(kind for kind in ("film", "cards") if kind in kinds))
     page = _environment().get_template(template)
     return page.render(
         **names,
         parts=parts,
-        plotly_js=Markup(_plotly_js()) if kinds & {"chart", "charts"} else "",
+        plotly_js=Markup(_plotly_js()) if kinds & {"chart", "charts", "film"} else "",
         style=Markup("".join(_asset(f"{name}.css") for name in assets)),
         script=Markup("".join(_asset(f"{name}.js") for name in assets)),
     )

@@ -96,6 +96,13 @@
   }, { rootMargin: "200px" });
   figures.forEach(({ plot }) => near.observe(plot));
   addEventListener("load", () => setTimeout(() => idle(drawRest), MOMENT));
+  // A film hands a chart the vertical coordinates of its next frame.
+  for (const figure of figures) {
+    figure.plot.addEventListener("frame", ({ detail }) => {
+      figure.spec.data.forEach((trace, i) => { trace.y = detail[i]; });
+      if (!waiting.has(figure)) draw(figure);
+    });
+  }
   const redraw = () => figures.filter((figure) => !waiting.has(figure)).forEach((figure) => draw(figure));
   const drawForPrint = () => {
     if (figures.length) wake();
