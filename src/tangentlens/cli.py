@@ -21,6 +21,7 @@ from tangentlens.experiments import Expectation
 from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
+from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.comparison import Compared, Comparison, run_names, shown, summary
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison_page import write_comparison
@@ -171,6 +172,10 @@ def report(
     tables: Annotated[
         Path | None, typer.Option(help="Also write every table there as CSV, Markdown and LaTeX.", show_default=False)
     ] = None,
+    cards: Annotated[
+        Path | None,
+        typer.Option(help="Also write feature cards there as JSON in Neuronpedia's style.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -181,6 +186,9 @@ def report(
         if tables:
             written = write_tables(shown_run(run, text=not no_text), tables)
             terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
+        if cards:
+            written = write_neuronpedia(shown_run(run, text=not no_text), cards)
+            terminal.say(f"{len(written)} files of cards in {_shown(cards)}")
 
 
 @app.command()
