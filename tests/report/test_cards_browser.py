@@ -100,6 +100,10 @@ def test_a_card_is_legible(quiet, full, tmp_path, width, scheme):
     open_card(quiet, "mode-16-3")
     quiet.until(DRAWN)
     assert quiet.ask("return document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert (
+        max(every(quiet, "#mode-16-3 svg, #mode-16-3 .window, #mode-16-3 li", "each.getBoundingClientRect().right"))
+        <= width
+    )
     text = "#mode-16-3 .window-text"
     assert (
         every(quiet, text, "each.querySelectorAll(':scope > span:not(.next)').length") == [FULL.tokens] * FULL.examples

@@ -145,7 +145,7 @@
     const items = places.map((place, i) => make("li", {}, token(place), make("span", { class: "by" }, signed(logits[i]))));
     return make("div", {}, make("h4", {}, title), make("ul", { class: "moved" }, ...items));
   };
-  const direction = (each) => make("div", { class: "card-part" },
+  const direction = (each) => make("div", { class: "card-direction" },
     ...(raised ? [movedTokens("Logits it raises", raised, each)] : []),
     ...(lowered ? [movedTokens("Logits it lowers", lowered, each)] : []),
   );
@@ -153,7 +153,7 @@
   // The columns of the labels' table: what the run holds of it.
   const COLUMNS = [
     { name: "AUROC", of: (at, i) => fixed(labels.auroc(...at)[i]), held: labels?.auroc },
-    { name: "95 % interval", of: (at, i) => `${fixed(labels.low(...at)[i])} to ${fixed(labels.high(...at)[i])}`, held: labels?.low },
+    { name: "95 % interval", of: (at, i) => `${fixed(labels.low(...at)[i])}–${fixed(labels.high(...at)[i])}`, held: labels?.low },
     { name: "corrected p", of: (at, i) => pValue(labels.p(...at)[i]), held: labels?.p },
     { name: "AP", of: (at, i) => fixed(labels.average_precision(...at)[i]), held: labels?.average_precision },
   ].filter(({ held }) => held?.(0, 0));
@@ -164,7 +164,7 @@
     const rows = chosen.map((i) => make("tr", i === state.label ? { class: "picked" } : {},
       make("th", { scope: "row" }, make("bdi", {}, labels.names[i]), ...(sign ? [make("small", {}, sign[i] < 0 ? " low" : " high")] : [])),
       ...COLUMNS.map(({ of }) => make("td", { class: "number" }, of(at, i)))));
-    return make("div", { class: "card-part" },
+    return make("div", {},
       make("h4", {}, "What its scores find"),
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labels of this mode" }, make("table", {},
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), ...heads)), make("tbody", {}, ...rows))));
@@ -199,7 +199,7 @@
       return row;
     });
     const axis = make("div", { class: "row axis" }, make("span", {}), make("span", {}, make("span", {}, short(low)), make("span", {}, "score"), make("span", {}, short(high))));
-    return make("div", { class: "card-part" }, make("h4", {}, "Scores by part of speech of the next word"),
+    return make("div", {}, make("h4", {}, "Scores by part of speech of the next word"),
       make("div", { class: "histogram", role: "img", "aria-label": `Histograms of the scores from ${short(low)} to ${short(high)}, one for each class` }, ...rows, axis));
   };
 
@@ -268,21 +268,22 @@
     const items = [...found.modes(each.layer, each.mode)].map((place, i) => make("li", {}, modeLink(modes[place]), make("span", { class: "by" }, signed(values[i]))));
     return make("div", {}, make("h4", {}, title), make("ul", { class: "alike" }, ...items));
   };
-  const neighbours = (each) => make("div", { class: "card-part two" },
-    ...(similarScores ? [alike("Neighbours by score (correlation)", similarScores, each)] : []),
-    ...(similarDirections ? [alike("Neighbours by output direction (cosine)", similarDirections, each)] : []));
+  const neighbours = (each) => make("div", { class: "card-neighbours" },
+    ...(similarScores ? [alike("Neighbours by score, correlation", similarScores, each)] : []),
+    ...(similarDirections ? [alike("Neighbours by direction, cosine", similarDirections, each)] : []));
 
   const card = (each) => {
     const place = modes.indexOf(each);
-    const beside = [modes[place - 1], modes[place + 1]].map((other) => (other?.layer === each.layer ? other : null));
-    const foot = make("p", { class: "card-foot" }, make("a", { href: `#${each.id}` }, `Link to this card: #${each.id}`), ...beside.filter(Boolean).map(modeLink));
+    const beside = [modes[place - 1], modes[place + 1]].filter((other) => other?.layer === each.layer);
+    const compared = deck.layers.length > 1 && (similarScores || similarDirections);
+    const left = [...(raised || lowered ? [direction(each)] : []), ...(histogram ? [histogramOf(each)] : [])];
+    const right = [...(labels ? [labelTable(each)] : []), ...(compared ? [neighbours(each)] : [])];
     return make("div", { class: "card-body" },
       make("p", { class: "group" }, make("bdi", {}, deck.groups[each.layer])),
       facts(each),
-      make("div", { class: "two" }, ...(raised || lowered ? [direction(each)] : []), make("div", { class: "card-part" }, ...(labels ? [labelTable(each)] : []), ...(histogram ? [histogramOf(each)] : []))),
+      make("div", { class: "two" }, ...[left, right].filter(({ length }) => length).map((parts) => make("div", { class: "card-part" }, ...parts))),
       ...(examples ? [windowsPart(each)] : []),
-      ...(deck.layers.length > 1 && (similarScores || similarDirections) ? [neighbours(each)] : []),
-      foot);
+      make("p", { class: "card-foot" }, make("a", { href: `#${each.id}` }, `Link to this card: #${each.id}`), ...beside.map(modeLink)));
   };
 
   // ---- the list
