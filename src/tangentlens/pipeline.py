@@ -157,7 +157,9 @@ def _examined(folder: Path, records: Sequence[SeedRecord]) -> bool:
 def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
     keys = dict.fromkeys(key for record in records for key in record.figures)
     units = {key: unit for record in records for key, unit in record.units.items()}
-    return judge(claims, {key: _values(key, records) for key in keys}, [record.seed for record in records], units)
+    inside = records[0].intervals if len(records) == 1 else {}
+    values = {key: _values(key, records) for key in keys}
+    return judge(claims, values, [record.seed for record in records], units, inside)
 
 
 def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:

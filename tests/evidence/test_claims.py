@@ -92,3 +92,32 @@ def test_a_percentage_point_is_the_least_that_counts():
     assert judged(0.2).effect.value == pytest.approx(0.245)
     assert judged(0.955).verdict == "undecided"
     assert judged(1.5).verdict == "holds"
+
+
+def _inside(p, low, high, value=0.1, null=0.0, side="above"):
+    claim = Claim("c", "", "a", null, "", side, p="q")
+    return judge((claim,), {"a": [value], "q": [p]}, (0,), UNITS, {"a": (low, high)})[0]
+
+
+def test_one_seed_is_judged_by_its_own_p_and_interval_where_a_claim_names_them():
+    assert _inside(0.01, 0.02, 0.2).verdict == "holds"
+    assert _inside(0.2, 0.02, 0.2).verdict == "undecided"
+    assert _inside(0.01, -0.02, 0.2).verdict == "undecided"
+    assert _inside(0.9, -0.3, -0.1, value=-0.2).verdict == "does not hold"
+    found = _inside(0.01, 0.02, 0.2, null=0.5, side="below")
+    assert found.effect.interval == pytest.approx((0.3, 0.48))
+    assert found.p == 0.01
+
+
+def test_a_claim_about_networks_is_not_decided_by_an_interval_inside_one():
+    found = judge((Claim("c", "", "a", 0.0, ""),), {"a": [9.0]}, (0,), UNITS, {"a": (8.0, 10.0)})[0]
+    assert found.verdict == "undecided"
+    assert found.effect.interval is None
+
+
+def test_several_seeds_are_judged_over_seeds_even_where_each_has_a_p():
+    claim = Claim("c", "", "a", 0.0, "", p="q")
+    figures = {"a": [2.0 + 0.1 * seed for seed in SEEDS], "q": [1.0] * 10}
+    found = judge((claim,), figures, SEEDS, UNITS, {"a": (-1.0, 1.0)})[0]
+    assert found.p == 2**-10
+    assert found.verdict == "holds"

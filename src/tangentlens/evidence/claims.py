@@ -10,12 +10,16 @@ from nothing is not yet something. With d the effect less the least one, over th
     corrected p  Holm's, over all claims of the run that have a p
     holds        corrected p <= 0.05 and the 95 % interval of the mean of d lies above 0
     does not hold   that interval lies below 0, or is the point 0: the seeds agree, and not with the claim
-    undecided    all else; a run of fewer than two seeds decides nothing
+    undecided    all else; one seed decides nothing by this test
+
+A claim about inputs rather than networks (one language model, many windows) names a p that one seed has by itself, of a
+test over its inputs, and its figure has an interval inside the seed. Where a run has one seed, these two take the place
+of the test and the interval over seeds; all else stays the same.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -48,6 +52,7 @@ class Claim:
         null: key of the figure, or the number, that the metric is compared with.
         null_words: what the null is, in words.
         side: whether the claim says that the metric lies above the null or below it.
+        p: key of a figure: the p of a test over the inputs of one seed, for a null that is a number.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Claim:
     null: str | float
     null_words: str
     side: Literal["above", "below"] = "above"
+    p: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Evidence:
         value: the metric over the seeds that have both it and the null.
         null: the null over the same seeds.
         effect: their difference, positive where the claim is right.
-        p: of the sign-flip test, NaN where fewer than two seeds count.
+        p: of the sign-flip test, or of the one seed's own; NaN where there is neither.
         corrected_p: by Holm over the run's claims.
         verdict: by the rule of this module.
     """
@@ -82,7 +88,11 @@ class Evidence:
 
 
 def judge(
-    claims: Sequence[Claim], figures: Mapping[str, Sequence[float]], seeds: Sequence[int], units: Mapping[str, str]
+    claims: Sequence[Claim],
+    figures: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    units: Mapping[str, str],
+    inside: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Evidence, ...]:
     """Judge claims together, by the rule of this module.
 
@@ -91,19 +101,49 @@ def judge(
         figures: key -> one number a seed, NaN where the seed has none; an absent key counts as NaN throughout.
         seeds: in the order of the numbers.
         units: key -> unit.
+        inside: key -> interval inside the seed, of a run that has one.
     """
     measured = [_measured(claim, figures, len(seeds)) for claim in claims]
-    excess = [
-        [one - LEAST.get(units.get(claim.metric, ""), 0.0) for one in effect]
+    effects = [
+        _effect(claim, effect, seeds, units.get(claim.metric, ""), inside or {})
         for claim, (_, _, effect) in zip(claims, measured, strict=True)
     ]
-    p = [sign_flip_p(each) for each in excess]
+    p = [_p(claim, effect, figures, units) for claim, (_, _, effect) in zip(claims, measured, strict=True)]
     found = []
-    for claim, numbers, over, raw, corrected in zip(claims, measured, excess, p, _corrected(p), strict=True):
+    for claim, (values, nulls, _), effect, raw, corrected in zip(
+        claims, measured, effects, p, _corrected(p), strict=True
+    ):
         unit = units.get(claim.metric, "")
-        value, null, effect = (mean_interval(each, seeds=seeds, unit=unit) for each in numbers)
-        found.append(Evidence(claim, value, null, effect, raw, corrected, verdict(mean_interval(over), corrected)))
+        value, null = (mean_interval(each, seeds=seeds, unit=unit) for each in (values, nulls))
+        judged = verdict(_shifted(effect, -LEAST.get(unit, 0.0)), corrected)
+        found.append(Evidence(claim, value, null, effect, raw, corrected, judged))
     return tuple(found)
+
+
+def _effect(
+    claim: Claim, effect: Sequence[float], seeds: Sequence[int], unit: str, inside: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """The effect with its interval: over seeds, or inside the only one."""
+    found = mean_interval(effect, seeds=seeds, unit=unit)
+    if len(seeds) > 1 or claim.p is None or claim.metric not in inside or isinstance(claim.null, str):
+        return found
+    low, high = (bound - claim.null for bound in inside[claim.metric])
+    return replace(found, interval=(low, high) if claim.side == "above" else (-high, -low))
+
+
+def _p(
+    claim: Claim, effect: Sequence[float], figures: Mapping[str, Sequence[float]], units: Mapping[str, str]
+) -> float:
+    if len(effect) == 1 and claim.p is not None:
+        return float(figures.get(claim.p, [math.nan])[0])
+    return sign_flip_p([one - LEAST.get(units.get(claim.metric, ""), 0.0) for one in effect])
+
+
+def _shifted(figure: Figure, by: float) -> Figure:
+    if figure.value is None or figure.interval is None:
+        return figure
+    low, high = figure.interval
+    return replace(figure, value=figure.value + by, interval=(low + by, high + by))
 
 
 def verdict(excess: Figure, corrected_p: float) -> Verdict:

@@ -56,7 +56,7 @@ def spread(figure: Figure | None) -> str:
     if figure is None or figure.value is None:
         return "no seed has this figure"
     if figure.n == 1:
-        return "one seed, no interval"
+        return f"95 % interval {interval(figure)}, one seed" if figure.interval else "one seed, no interval"
     return f"95 % interval {interval(figure)}, n = {figure.n}"
 
 

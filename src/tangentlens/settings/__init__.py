@@ -9,6 +9,7 @@ from tangentlens.evidence.claims import Claim
 from tangentlens.records import Measurement
 from tangentlens.settings import (
     gemma,
+    gemma_claims,
     gemma_evidence,
     gemma_windows,
     mlp,
@@ -47,7 +48,13 @@ class Setting(NamedTuple):
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
-    "gemma": Setting(GemmaConfig, gemma.measure, gemma_windows.prepare, evidence=gemma_evidence.evidence),
+    "gemma": Setting(
+        GemmaConfig,
+        gemma.measure,
+        gemma_windows.prepare,
+        evidence=gemma_evidence.evidence,
+        claims=gemma_claims.CLAIMS,
+    ),
     "superposition": Setting(superposition.Config, superposition.measure),
     "transformer": Setting(
         TransformerConfig,

@@ -21,7 +21,7 @@ from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
 from tangentlens.settings.figures import Arrays, Figures, Intervals
 
 FAMILIES = ("pos", "morph")
-_MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_precision": weighted_average_precision}
+MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_precision": weighted_average_precision}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def layer_figures(method: Method, task: Task, layer: int, name: str) -> Figures:
             float(getattr(method.every, measure)[layer, task.members(family)].mean()),
             "ratio",
         )
-        for measure in _MEASURES
+        for measure in MEASURES
         for family in FAMILIES
         if task.members(family)
     }
@@ -119,7 +119,7 @@ def intervals(
     leads = [method.name for method in methods if method.name != baseline]
     found: Intervals = {}
     figures: Figures = {}
-    for measure, weighted in _MEASURES.items():
+    for measure, weighted in MEASURES.items():
         keys = [key for method in methods for key in _keys(measure, method.name, task)]
         lead_keys = [f"{measure}.{family}.macro.lead.{name}" for name in leads for family in families]
         statistic = partial(_with_leads, weighted, methods, baseline, labels, of_window, task)

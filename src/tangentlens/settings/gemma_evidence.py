@@ -5,6 +5,7 @@ Every array that it reads is in the stored run; the model itself is loaded again
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.alignment.selection import held_out_statistic
-from tangentlens.alignment.weighted_ranking import weighted_auroc
 from tangentlens.baselines.residual_stream import residual_stream
 from tangentlens.evidence.paired import paired_comparison
 from tangentlens.evidence.permutation import permutation_test
@@ -23,12 +23,14 @@ from tangentlens.models.language_model import LanguageModel, language_model
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Arrays, Figures, measured_in_parts
-from tangentlens.settings.gemma_alignment import FAMILIES, Method, Task, judged
+from tangentlens.settings.figures import Figures, Intervals, measurement
+from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
+from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged
 from tangentlens.settings.gemma_config import Config
 
 _WINDOWS = 32  # whose probabilities of all tokens are in memory together
 _RANDOM = 5  # random directions for each label
+_RANDOM_NAME = "random"
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,16 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         progress: told the parts.
     """
     parts = (_permutations, _comparisons, _ablations)
-    return measured_in_parts(
-        measured.seed, _subject(config, measured), parts, f"seed {measured.seed}: evidence", progress
-    )
+    subject, stage = _subject(config, measured), f"seed {measured.seed}: evidence"
+    figures: Figures = {}
+    intervals: Intervals = {}
+    progress(stage, 0, len(parts))
+    for done, part in enumerate(parts, start=1):
+        more, spreads = part(subject)
+        figures |= more
+        intervals |= spreads
+        progress(stage, done, len(parts))
+    return measurement(measured.seed, figures, {}, (), intervals=intervals)
 
 
 def _subject(config: Config, measured: Measurement) -> _Subject:
@@ -74,7 +83,7 @@ def _subject(config: Config, measured: Measurement) -> _Subject:
     return _Subject(config, measured, task, scores, {name: judged(name, found, task) for name, found in scores.items()})
 
 
-def _permutations(subject: _Subject) -> tuple[Figures, Arrays]:
+def _permutations(subject: _Subject) -> tuple[Figures, Intervals]:
     """Whether a label's AUROC could come from the choice of mode, sign and layer alone.
 
     Labels are permuted among the windows of a half, and everything is chosen again for each order. Windows of one
@@ -98,36 +107,33 @@ def _permutations(subject: _Subject) -> tuple[Figures, Arrays]:
     return figures, {}
 
 
-def _comparisons(subject: _Subject) -> tuple[Figures, Arrays]:
+def _comparisons(subject: _Subject) -> tuple[Figures, Intervals]:
     """Each geometry's modes against principal components on the same windows: does one rank better?"""
     figures: Figures = {}
     task, pca = subject.task, subject.methods["pca"]
     labels = task.labels[~task.train]
-    for name, method in subject.methods.items():
-        if name == "pca":
+    for (measure, weighted), name, family in product(MEASURES.items(), subject.methods, FAMILIES):
+        members = task.members(family)
+        if name == "pca" or not members:
             continue
-        for family in FAMILIES:
-            members = task.members(family)
-            if not members:
-                continue
-            found = paired_comparison(
-                weighted_auroc,
-                method.test_scores[:, members],
-                pca.test_scores[:, members],
-                labels[:, members],
-                torch.zeros(len(labels)),
-                random=np.random.default_rng(subject.measured.seed),
-                resamples=2,
-                permutations=subject.config.scoring.permutations,
-            )
-            figures[f"p_lead.auroc.{family}.macro.{name}"] = (found.macro_p, "probability")
-            for place, label in enumerate(members):
-                key = f"p_lead.auroc.{family}.label.{task.names[label]}.{name}"
-                figures[key] = (float(found.p_family[place]), "probability")
+        found = paired_comparison(
+            weighted,
+            subject.methods[name].test_scores[:, members],
+            pca.test_scores[:, members],
+            labels[:, members],
+            torch.zeros(len(labels)),
+            random=np.random.default_rng(subject.measured.seed),
+            resamples=1,  # intervals are those over stories, which the run has
+            permutations=subject.config.scoring.permutations,
+        )
+        figures[f"p_lead.{measure}.{family}.macro.{name}"] = (found.macro_p, "probability")
+        for place, label in enumerate(members):
+            key = f"p_lead.{measure}.{family}.label.{task.names[label]}.{name}"
+            figures[key] = (float(found.p_family[place]), "probability")
     return figures, {}
 
 
-def _ablations(subject: _Subject) -> tuple[Figures, Arrays]:
+def _ablations(subject: _Subject) -> tuple[Figures, Intervals]:
     """For each part of speech: what its mode's direction in the residual stream does for the words of that part.
 
     The direction of a function q of the windows is Z^T q / ||Z^T q||, with Z the residual stream after the layer at the
@@ -148,7 +154,14 @@ def _ablations(subject: _Subject) -> tuple[Figures, Arrays]:
     drops = {
         key: kept - _probabilities(chunks, words, block, basis, around) for key, (block, basis, around) in edits.items()
     }
-    return _ablation_figures(drops, task, test), {}
+    names = [task.names[place] for place in task.members("pos")]
+    methods = dict.fromkeys(name for _, name in drops)
+    stacked = {name: 100 * torch.stack([drops[label, name] for label in names], dim=1).double() for name in methods}
+    draws = [name for name in stacked if name.startswith(_RANDOM_NAME)]
+    stacked[_RANDOM_NAME] = torch.stack([stacked.pop(name) for name in draws]).mean(dim=0)
+    labels = task.labels[test][:, task.members("pos")]
+    examined = Ablations(tuple(names), labels, task.story[test], stacked)
+    return ablation_figures(examined, "entk", subject.config.scoring, subject.measured.seed)
 
 
 def _directions(
@@ -173,7 +186,7 @@ def _directions(
         around = stream[block][task.train].mean(dim=0)
         for draw in range(_RANDOM):
             yield (
-                (task.names[place], f"random {draw}"),
+                (task.names[place], f"{_RANDOM_NAME} {draw}"),
                 (block, random_directions(stream.shape[2], 1, generator), around),
             )
 
@@ -192,26 +205,3 @@ def _probabilities(
 
     found = [chunk.log_probabilities(block, edit).gather(1, word) for chunk, word in zip(chunks, words, strict=True)]
     return torch.cat(found).exp()[:, 0]
-
-
-def _ablation_figures(
-    drops: Mapping[tuple[str, str], Float[Tensor, " n"]], task: Task, test: Int[Tensor, " n"]
-) -> Figures:
-    figures: Figures = {}
-    macros: dict[str, list[float]] = {}
-    labels = [task.names[place] for place in task.members("pos")]
-    for label in labels:
-        mine = task.labels[test][:, task.names.index(label)]
-        found: dict[str, list[tuple[float, float]]] = {}
-        for (of_label, name), drop in drops.items():
-            if of_label == label:
-                own, other = 100 * float(drop[mine].mean()), 100 * float(drop[~mine].mean())
-                found.setdefault(name.split(" ")[0], []).append((own, other))
-        for name, pairs in found.items():
-            own, other = (float(np.mean(side)) for side in zip(*pairs, strict=True))
-            figures[f"causal.gemma.ablate.{label}.{name}.own"] = (own, "percent")
-            figures[f"causal.gemma.ablate.{label}.{name}.other"] = (other, "percent")
-            macros.setdefault(name, []).append(own - other)
-    for name, values in macros.items():
-        figures[f"causal.gemma.ablate.macro.{name}.selectivity"] = (float(np.mean(values)), "percent")
-    return figures

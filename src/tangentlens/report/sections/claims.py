@@ -15,7 +15,14 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
     table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(2, 4, 5, 6, 7))
-    return (Lead(_sentence(run, claims)), table, Note(_RULE))
+    inside = (Note(_INSIDE),) if len(run.seeds) == 1 and any(claim.p for claim in claims) else ()
+    return (Lead(_sentence(run, claims)), table, Note(_RULE), *inside)
+
+
+_INSIDE = (
+    "This run has one network: intervals are bootstraps over stories, and p comes from exchanges and permutations of "
+    "windows. They speak of this network and of text like this, not of other networks."
+)
 
 
 _RULE = (
@@ -31,7 +38,8 @@ def _sentence(run: StoredRun, claims: list[Claim]) -> str:
     verdicts = [_verdict(run, claim) for claim in claims]
     counts = [f"{verdicts.count(word)} {_plural(word, verdicts.count(word))}" for word in VERDICTS.values()]
     n = len(run.seeds)
-    few = " One network decides no claim; they need several seeds." if n == 1 else ""
+    alone = n == 1 and not any(claim.p for claim in claims)
+    few = " One network decides no claim; they need several seeds." if alone else ""
     return f"Of {several(len(claims), 'claim')}, over {several(n, 'seed')}, {listing(counts)}.{few}"
 
 

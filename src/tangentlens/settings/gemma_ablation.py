@@ -1,0 +1,111 @@
+"""What ablating a label's direction does to its own words, to other words, and what its controls do.
+
+The drop of a window is that of the probability of the word's first token that the model itself would write, in
+percentage points. A label's selectivity is the mean drop of the windows whose next word has the label less that of the
+others; the macro figure is its mean over labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
+from tangentlens.evidence.permutation import permutation_test
+from tangentlens.settings.figures import Figures, Intervals
+from tangentlens.settings.gemma_config import ScoringConfig
+
+_PREFIX = "causal.gemma.ablate"
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Drops of n windows after each label's direction was ablated.
+
+    Attributes:
+        names: of the L labels.
+        labels: (n, L) whose next word has the label.
+        story: (n,) of each window.
+        drops: method -> (n, L): the drop once that method's direction for the label is gone.
+    """
+
+    names: tuple[str, ...]
+    labels: Bool[Tensor, "n L"]
+    story: Int[Tensor, " n"]
+    drops: Mapping[str, Float[Tensor, "n L"]]
+
+
+def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed: int) -> tuple[Figures, Intervals]:
+    """Own and other drops of every label and method, macro selectivities, and one method against its controls.
+
+    Intervals: bootstrap over stories. p of `over_other_words`: labels in random order among the windows. p of a
+    control: the drops of a window exchanged at random (one-sided), all labels of a window together.
+    """
+    once = torch.ones(1, len(found.story), dtype=torch.float64)
+    figures: Figures = {}
+    for name, drops in found.drops.items():
+        own, other = (side[0].tolist() for side in _sides(drops, found.labels, once))
+        for label, mine, rest in zip(found.names, own, other, strict=True):
+            figures[f"{_PREFIX}.{label}.{name}.own"] = (mine, "percent")
+            figures[f"{_PREFIX}.{label}.{name}.other"] = (rest, "percent")
+    controls = [name for name in found.drops if name != method]
+    compared = {f"{name}.selectivity": drops for name, drops in found.drops.items()}
+    compared[f"{method}.over_other_words"] = found.drops[method]
+    compared |= {f"{method}.over_{name}": found.drops[method] - found.drops[name] for name in controls}
+    _, of_window = found.story.unique(return_inverse=True)
+
+    def statistic(weights: Float[Tensor, "B stories"]) -> Float[Tensor, "B K"]:
+        rows = weights[:, of_window]
+        return torch.stack([_selectivity(drops, found.labels, rows) for drops in compared.values()], dim=1)
+
+    interval = stratified_bootstrap_interval(
+        statistic,
+        torch.zeros(int(of_window.max()) + 1),
+        random=np.random.default_rng(seed),
+        resamples=config.resamples,
+    )
+    keys = [f"{_PREFIX}.macro.{name}" for name in compared]
+    figures |= {key: (value, "percent") for key, value in zip(keys, interval.value.tolist(), strict=True)}
+    bounds = zip(interval.low.tolist(), interval.high.tolist(), strict=True)
+    generator = torch.Generator().manual_seed(seed)
+    permuted = permutation_test(
+        lambda labels: torch.stack([_selectivity(found.drops[method], each, once) for each in labels]),
+        found.labels,
+        generator=generator,
+        permutations=config.permutations,
+    )
+    figures[f"p_ablate.{method}.over_other_words"] = (float(permuted.p[0]), "probability")
+    for name in controls:
+        p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
+        figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
+    return figures, dict(zip(keys, bounds, strict=True))
+
+
+def _sides(
+    drops: Float[Tensor, "n L"], labels: Bool[Tensor, "n L"], weights: Float[Tensor, "B n"]
+) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+    """Weighted mean drops of each label's own windows and of the others."""
+    mine, rest = labels.double(), (~labels).double()
+    return (weights @ (drops * mine)) / (weights @ mine), (weights @ (drops * rest)) / (weights @ rest)
+
+
+def _selectivity(
+    drops: Float[Tensor, "n L"], labels: Bool[Tensor, "n L"], weights: Float[Tensor, "B n"]
+) -> Float[Tensor, " B"]:
+    own, other = _sides(drops, labels, weights)
+    macro: Tensor = (own - other).mean(dim=1)
+    return macro
+
+
+def _exchange_p(
+    difference: Float[Tensor, "n L"], labels: Bool[Tensor, "n L"], permutations: int, generator: torch.Generator
+) -> float:
+    """One-sided p of the macro selectivity of a difference whose sign could as well be the other in every window."""
+    once = torch.ones(1, len(labels), dtype=torch.float64)
+    observed = float(_selectivity(difference, labels, once)[0])
+    signs = torch.randint(2, (permutations, len(labels), 1), generator=generator).double() * 2 - 1
+    null = torch.cat([_selectivity(sign * difference, labels, once) for sign in signs])
+    return float((1 + (null >= observed - 1e-12).sum()) / (1 + permutations))

@@ -1,0 +1,34 @@
+"""What the language-model setting says about the paper's claims, and about the controls a referee asked for.
+
+evidence/claims.py holds the rule by which they are judged. One model is one seed: tests are over its windows.
+"""
+
+from tangentlens.evidence.claims import Claim
+
+_NO_LEAD = "no lead over as many principal components"
+
+
+def _lead(name: str, statement: str, measure: str, family: str, method: str) -> Claim:
+    p = f"p_lead.{measure}.{family}.macro.{method}"
+    return Claim(name, statement, f"{measure}.{family}.macro.lead.{method}", 0.0, _NO_LEAD, p=p)
+
+
+def _selective(name: str, statement: str, method: str, control: str, words: str) -> Claim:
+    """The p is the exchange test's, over windows."""
+    key = f"causal.gemma.ablate.macro.{method}.over_{control}"
+    return Claim(name, statement, key, 0.0, words, p=f"p_ablate.{method}.over_{control}")
+
+
+CLAIMS: tuple[Claim, ...] = (
+    _lead("pos_beats_pca", "Modes rank parts of speech better than principal components", "auroc", "pos", "entk"),
+    _lead("pos_precision_beats_pca", "They do so in average precision", "average_precision", "pos", "entk"),
+    _lead("morphology_beats_pca", "Modes rank morphology better than principal components", "auroc", "morph", "entk"),
+    _lead("centred_beats_pca", "So do those of the centred logits, for POS", "auroc", "pos", "entk_centred"),
+    _lead("fisher_beats_pca", "So do those of the Fisher metric", "auroc", "pos", "entk_fisher"),
+    _selective("mode_is_used", "Without a label's direction its words lose more probability than others do",
+               "entk", "other_words", "words of other parts of speech"),
+    _selective("mode_beats_random", "That difference is larger than for random directions",
+               "entk", "random", "random directions"),
+    _selective("mode_beats_pca", "It is larger than for the best principal component",
+               "entk", "pca", "principal components"),
+)  # fmt: skip
