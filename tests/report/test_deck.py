@@ -8,7 +8,7 @@ import pytest
 
 from synthetic_language_run import language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.records import Measurement
-from tangentlens.report.cards.build import build_deck, kept_examples
+from tangentlens.report.cards.build import build_deck, causal_effect, kept_examples
 from tangentlens.report.cards.deck import Deck, deck_json
 from tangentlens.report.cards.packed import unpack
 from tangentlens.report.language_run import LanguageRun, language_run, short_layers, without_texts
@@ -105,6 +105,24 @@ def test_hostile_text_becomes_visible_text(tmp_path):
     assert len(text) < 200_000
     assert HOSTILE[0] in deck.tokens
     assert "x" * 120 + "… (10,000 characters)" in deck.tokens
+
+
+def test_the_effect_of_ablating_a_label_is_that_of_its_mode(tmp_path):
+    base = language_measurement(omit=("causal.effect",))
+    ablated = {"NOUN": (5.0, 1.0), "VERB": (2.0, 2.5), "ADV": (9.0, 0.5)}
+    figures = {
+        f"causal.gemma.ablate.{label}.entk.{side}": value
+        for label, sides in ablated.items()
+        for side, value in zip(("own", "other"), sides, strict=True)
+    }
+    names = base.words["labels.names"]
+    layers, modes = np.zeros(len(names), np.int64), np.arange(len(names)) % 3
+    layers[names.index("ADV")] = 2  # DET, NOUN, VERB, ADV: modes 0, 1, 2, 0
+    chosen = with_arrays(base, {"raw.layer": layers, "raw.mode": modes})
+    effect = causal_effect(read(tmp_path / "run", replace(chosen, figures=figures)), "raw")
+    assert (effect[0, 1], effect[0, 2], effect[2, 0]) == (4.0, -0.5, 8.5)
+    assert np.isfinite(effect).sum() == 3
+    assert causal_effect(read(tmp_path / "none", chosen), "raw") is None
 
 
 PARTS = {

@@ -34,7 +34,7 @@ def tables(blocks: tuple[Block, ...]) -> list[Table]:
 
 def test_the_table_gives_every_label_and_both_macro_means(run):
     auroc, precision = tables(labels.SECTION.blocks(run))
-    assert auroc.columns == ("Label", "eNTK, raw logits", "eNTK, Fisher", "PCA", "Paper, eNTK / PCA")
+    assert auroc.columns[:4] == ("Label", "eNTK, raw logits", "eNTK, Fisher", "PCA")
     rows = {row[0]: row for row in auroc.rows}
     assert len(rows) == 2 + 14
     assert rows["Macro mean, parts of speech"][1] == "0.830"  # the figure of results.json
@@ -49,6 +49,15 @@ def test_a_figure_with_an_interval_is_given_with_it(run):
     changed = replace(run, figures={**run.figures, "auroc.pos.macro.entk": figure})
     auroc, _ = tables(labels.SECTION.blocks(changed))
     assert auroc.rows[0][1] == "0.827 (0.790 to 0.860)"
+
+
+def test_corrected_p_values_stand_beside_the_labels(run):
+    figures = {"p_family.pos.label.NOUN.entk": Figure(0.0002), "p_family.morph.label.Tense=Past.entk": Figure(0.031)}
+    auroc, precision = tables(labels.SECTION.blocks(replace(run, figures={**run.figures, **figures})))
+    column = auroc.columns.index("Corrected p")
+    shown = {row[0]: row[column] for row in auroc.rows}
+    assert (shown["NOUN"], shown["Tense=Past"], shown["VERB"]) == ("< 0.001", "0.031", "")
+    assert column not in precision.shown
 
 
 def test_the_maps_stand_side_by_side_and_mark_the_layer(run):

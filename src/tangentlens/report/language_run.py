@@ -87,6 +87,11 @@ def geometry_name(geometry: str) -> str:
     return _GEOMETRIES.get(geometry, visible_token(geometry))
 
 
+def method_name(source: str) -> str:
+    """What the keys of figures call a geometry's modes or the baseline; the paper's geometry has the plain name."""
+    return {BASELINE: BASELINE, "raw": "entk"}.get(source, f"entk_{source}")
+
+
 def short_layers(groups: Sequence[str]) -> tuple[str, ...]:
     """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"), with the name of its module
     where groups share a layer ("16.down_proj"); the groups' places in the order where that does not tell them apart."""

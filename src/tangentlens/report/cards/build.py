@@ -9,7 +9,7 @@ from tangentlens.report.cards.deck import Alike, Deck, Examples, Histogram, Labe
 from tangentlens.report.cards.histograms import histograms
 from tangentlens.report.cards.neighbours import Neighbours, by_directions, by_scores
 from tangentlens.report.cards.packed import Packed, pack, pack_counts, quantise
-from tangentlens.report.language_run import LanguageRun, geometry_name
+from tangentlens.report.language_run import LanguageRun, geometry_name, method_name
 from tangentlens.report.visible_text import visible_token
 
 _MOST_SHARES = 2_000_000  # a byte each: with them a page of 126 kernels stays below 10 MB, plotly included
@@ -36,7 +36,7 @@ def build_deck(run: LanguageRun, geometry: str) -> Deck:
         residual_errors=_packed(run.of(geometry, "residuals.error")),
         converged=_packed(run.of(geometry, "converged"), "u1"),
         energy=_packed(run.of(geometry, "share")),
-        effect=_packed(run.array("causal.effect")),
+        effect=_packed(causal_effect(run, geometry)),
         labels=_labels(run, geometry),
         raised=_tokens(moved["raised"], run.of(geometry, "raised.logits"), vocabulary),
         lowered=_tokens(moved["lowered"], run.of(geometry, "lowered.logits"), vocabulary),
@@ -46,6 +46,29 @@ def build_deck(run: LanguageRun, geometry: str) -> Deck:
         similar_scores=_alike(run.of(geometry, "scores"), by_scores),
         similar_directions=_alike(run.of(geometry, "directions"), by_directions),
     )
+
+
+def causal_effect(run: LanguageRun, geometry: str) -> np.ndarray | None:
+    """(L, k) the stored effects, else those of ablating labels, at the mode chosen for each label; NaN elsewhere.
+
+    The effect of a label is the figure causal.<setting>.ablate.<label>.<method>.own less that of .other; a mode chosen
+    for several labels has the largest in size. None where nothing was measured.
+    """
+    stored = run.array("causal.effect")
+    layers, places = run.of(geometry, "layer"), run.of(geometry, "mode")
+    if stored is not None or layers is None or places is None:
+        return stored
+    effects = np.full(run.record.array(f"{geometry}.values").shape, np.nan)
+    for label, layer, mode in zip(run.words("labels.names"), layers.tolist(), places.tolist(), strict=False):
+        own, other = (_ablated(run, label, geometry, side) for side in ("own", "other"))
+        if own is not None and other is not None and not abs(effects[layer, mode]) > abs(own - other):
+            effects[layer, mode] = own - other
+    return effects if np.isfinite(effects).any() else None
+
+
+def _ablated(run: LanguageRun, label: str, geometry: str, side: str) -> float | None:
+    ending = f".ablate.{label}.{method_name(geometry)}.{side}"
+    return next((value for key, value in run.record.figures.items() if key.endswith(ending)), None)
 
 
 def token_texts(run: LanguageRun, ids: np.ndarray) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ _PARTS = {
     "the histogram of its scores": ("scores",),
     "its highest and lowest windows": ("examples",),
     "each token's share in the score": ("examples.shares",),
-    "its causal effect": (".causal.effect",),
 }
 _NO_TEXTS = (
     "This page holds no text of any window and no next words: the run does not store them, or the report was made "
@@ -31,10 +30,11 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     modes = language_run(run)
     if modes is None:
         return (Note("Not shown: the run holds no eigenvalues of any layer."),)
+    deck = build_deck(modes, modes.main)
     absent = [part for part, names in _PARTS.items() if not all(_holds(modes, name) for name in names)]
+    absent += ["its causal effect"] if deck.effect is None else []
     missing = (Note(f"The run does not hold, so no card shows: {listing(absent)}."),) if absent else ()
     bare = () if _holds(modes, ".windows.input_ids") else (Note(_NO_TEXTS),)
-    deck = build_deck(modes, modes.main)
     return (Lead(_sentence(modes)), *missing, *bare, *_fewer(modes, deck), Cards(deck_json(deck)), Note(_HOW))
 
 
@@ -68,7 +68,9 @@ _HOW = (
     "scale for all windows of a card; the shares of a window add up to its score. A label's AUROC is measured on its "
     "test half with the sign chosen on its train half; the best of many is optimistic, which the p-value, "
     "corrected over the labels and modes of a layer, takes into account. Neighbours are modes of other layers whose "
-    "scores correlate, or whose output directions point the same way, up to sign."
+    "scores correlate, or whose output directions point the same way, up to sign. A causal effect is known for modes "
+    "that were ablated: what that takes from the probability of the label's own words, less what it takes from other "
+    "words, in percentage points."
 )
 
 SECTION = Section("feature-cards", "Feature cards", _build, when=holds_language_model)

@@ -9,7 +9,7 @@ from tangentlens.experiments import expectations_of
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Block, Note, Table
 from tangentlens.report.held_out import Choice
-from tangentlens.report.language_run import BASELINE, LanguageRun, geometry_name
+from tangentlens.report.language_run import BASELINE, LanguageRun, geometry_name, method_name
 from tangentlens.store import StoredRun
 
 _FAMILY_KEYS = {"morphology": "morph"}
@@ -18,8 +18,9 @@ _HOW = (
     "For every label the train half picks layer, mode and sign by average precision; the numbers come from the test "
     "half, which picked nothing. After the dot stands the layer. The 95 % intervals are bootstrap intervals over the "
     "test windows. The paper's own table takes the layer that is best on the scores themselves, which makes numbers "
-    "larger. A macro mean counts every label once. Chance is 0.5 for AUROC and a label's share of the windows for "
-    "average precision."
+    "larger. The corrected p is that of the first column: labels permuted within the halves, everything chosen again, "
+    "the largest of all labels counted. A macro mean counts every label once. Chance is 0.5 for AUROC and a label's "
+    "share of the windows for average precision."
 )
 
 
@@ -57,12 +58,12 @@ def label_tables(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choic
 def _table(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choice], measure: _Measure) -> Table:
     rows, sources = _rows(modes), list(choices)
     columns = [_column(run, modes, choices[source], source, measure, rows) for source in sources]
-    paper = _paper_column(run, measure, rows)
+    beside = (_p_column(run, modes, measure, rows), _paper_column(run, measure, rows))
     return Table(
-        ("Label", *map(_heading, sources), "Paper, eNTK / PCA"),
-        [(row.title, *cells) for row, *cells in zip(rows, *columns, paper, strict=True)],
+        ("Label", *map(_heading, sources), "Corrected p", "Paper, eNTK / PCA"),
+        [(row.title, *cells) for row, *cells in zip(rows, *columns, *beside, strict=True)],
         f"Held-out {measure.name} of every label, eNTK against PCA",
-        numeric=tuple(range(1, len(sources) + 2)),
+        numeric=tuple(range(1, len(sources) + 3)),
     )
 
 
@@ -86,11 +87,6 @@ def _heading(source: str) -> str:
     return "PCA" if source == BASELINE else f"eNTK, {geometry_name(source)}"
 
 
-def _method(source: str) -> str:
-    """The last part of a figure's key; the paper's geometry has the plain name."""
-    return {BASELINE: BASELINE, "raw": "entk"}.get(source, f"entk_{source}")
-
-
 def _column(
     run: StoredRun, modes: LanguageRun, choice: Choice, source: str, measure: _Measure, rows: tuple[_Row, ...]
 ) -> list[str]:
@@ -99,7 +95,7 @@ def _column(
     spreads = _spreads(modes, choice, source, measure)
     cells = []
     for row in rows:
-        figure = run.figures.get(f"{measure.array}.{row.key}.{_method(source)}")
+        figure = run.figures.get(f"{measure.array}.{row.key}.{method_name(source)}")
         single = len(row.members) == 1 and not row.key.endswith(".macro")
         layer = f" · {modes.layers_of(source)[choice.layer[row.members[0]]]}" if single else ""
         spread = spreads[row.members[0]] if single else ""
@@ -125,6 +121,13 @@ def _spreads(modes: LanguageRun, choice: Choice, source: str, measure: _Measure)
 
 def _spread(low: float, high: float) -> str:
     return f" ({_number(low)} to {_number(high)})"
+
+
+def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
+    """Of the main geometry, corrected over the labels; empty where the run has no permutation tests of the measure."""
+    figures = [run.figures.get(f"p_family.{row.key}.{method_name(modes.main)}") for row in rows]
+    values = [figure.value if figure and measure.array == "auroc" else None for figure in figures]
+    return ["" if value is None else "< 0.001" if value < 0.001 else _number(value) for value in values]
 
 
 def _paper_column(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:

@@ -79,7 +79,7 @@ def _name_ends(figure: go.Figure, modes: LanguageRun, values: np.ndarray) -> Non
 
 def _residual_map(modes: LanguageRun, residuals: np.ndarray) -> Chart:
     errors = modes.of(modes.main, "residuals.error")
-    title = f"Estimated relative residual, dark 0 to bright {plain(float(np.nanmax(residuals, initial=0)), decimals=2)}"
+    title = f"Estimated residual: dark 0, bright {plain(float(np.nanmax(residuals, initial=0)), decimals=2)}"
     figure = stacked(1, [title])
     figure.add_heatmap(
         z=single(residuals), y=list(modes.layers), coloraxis="coloraxis", xgap=1, ygap=1,
