@@ -61,3 +61,16 @@ def test_a_network_that_has_not_learned_has_no_evidence(measured):
     figures = {**measured.figures, "learned.share": 0.0}
     unlearned = type(measured)(1, figures, measured.units, measured.arrays)
     assert not transformer_evidence.evidence(CONFIG, unlearned).figures
+
+
+def test_random_feature_spaces_are_followed_and_permuted_labels_are_learned_by_heart(measured):
+    checkpoints, spaces = len(measured.arrays["epoch"]), CONFIG.evidence.random_curves
+    assert measured.arrays["overlap.null"].shape == (checkpoints, spaces)
+    modes = 2 * len(measured.arrays["frequencies.kernel"]) + 1
+    assert float(measured.arrays["overlap.null"].mean()) == pytest.approx(100 * modes / 48, abs=12)  # p^2 - 1 = 48
+    subject = transformer_evidence._subject(CONFIG, measured, (1,))
+    relabelled, accuracy = transformer_evidence._trained_on_permuted_labels(subject)
+    again, _ = transformer_evidence._trained_on_permuted_labels(subject)
+    assert all(torch.equal(a, b) for a, b in zip(relabelled.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(relabelled.W_U, subject.model.W_U)
+    assert accuracy > 1.5 / 7  # better than guessing on the labels that it was given

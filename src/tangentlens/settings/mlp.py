@@ -16,14 +16,13 @@ from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_ta
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, fourier_family
-from tangentlens.features.functions import random_functions
 from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.linearised import compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.operators import DenseOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.settings.evidence_config import EvidenceConfig, evidence_generator
+from tangentlens.settings.evidence_config import EvidenceConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.modular_addition import (
     accuracy_figures,
@@ -35,6 +34,7 @@ from tangentlens.settings.modular_addition import (
     training_arrays,
     transition_figures,
 )
+from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -127,7 +127,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     model = QuadraticMLP(p, config.model.width, generator)
     families = {name: fourier_family(name, p) for name in FAMILIES}
     bases = family_bases(p)
-    nulls = _random_bases(config, seed, bases["sum"].shape[1])
+    nulls = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
 
     moments: list[_Moment] = []
     stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
@@ -191,20 +191,6 @@ def block_overlaps(vectors: Float[Tensor, "N k"], bases: Mapping[str, Tensor], p
     }
 
 
-def _random_bases(config: Config, seed: int, dimension: int) -> Float[Tensor, "R N d"]:
-    """Random feature spaces with mean zero, each of the dimension of the sum family."""
-    generator = evidence_generator(seed, "random feature spaces")
-    N = config.data.p**2
-    return torch.stack([random_functions(N, dimension, generator) for _ in range(config.evidence.random_curves)])
-
-
-def _null_overlaps(modes: Float[Tensor, "N d"], nulls: Float[Tensor, "R N r"]) -> Float[Tensor, " R"]:
-    """Percent of each random feature space inside the modes."""
-    R, N, r = nulls.shape
-    inside = modes.T @ nulls.transpose(0, 1).reshape(N, R * r)  # (d, R r)
-    return 100 * inside.square().sum(dim=0).reshape(R, r).mean(dim=1)
-
-
 def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> Reading:
     """Kernel and leading eigenpairs of the model as it stands."""
     start = time.perf_counter()
@@ -237,7 +223,7 @@ def _moment(checkpoint: Checkpoint, reading: Reading, bases: Mapping[str, Tensor
         checkpoint=checkpoint,
         spectrum=pairs.values,
         overlaps=block_overlaps(pairs.vectors, bases, p),
-        null_overlaps=_null_overlaps(pairs.vectors[:, list(paper_blocks(p)[1])], nulls),
+        null_overlaps=random_feature_overlaps(pairs.vectors[:, list(paper_blocks(p)[1])], nulls),
         worst_residual=float(pairs.residuals.max()),
         converged=bool(pairs.converged.all()),
         kernel_seconds=reading.kernel_seconds,

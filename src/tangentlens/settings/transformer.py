@@ -3,6 +3,7 @@
 Arrays of one seed, E checkpoints, N = p^2 inputs, nine parameters P, K key frequencies:
     epoch (E,) int64; train.loss, train.accuracy, test.loss, test.accuracy (E,)     accuracies in 0..1
     overlap.sum, overlap.axis_sum, overlap.sum.derivative (E,)      of the unembedding, percent (per epoch)
+    overlap.null (E, R) float32                                     of the same modes with random feature spaces
     frequencies.kernel, frequencies.embedding (K,) int64            key frequencies found from either
     frequencies.captured (floor(p/2), 2), frequencies.share (floor(p/2),)      what they were found from
     spectrum.group.P (m,), cliffs.group.P (c,) int64                leading eigenvalues, cliffs found by the rule
@@ -42,6 +43,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.modular_addition import transition_figures
+from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.settings.transformer_config import Config
 from tangentlens.settings.transformer_training import TrainedSeed, held_by, train_together, trained_seed
 
@@ -72,6 +74,7 @@ class _Dynamics:
 
     sum: Float[Tensor, " E"]
     axis_sum: Float[Tensor, " E"]
+    null: Float[Tensor, "E R"]
     pairs: tuple[Eigenpairs, ...]
     seconds: float
 
@@ -95,7 +98,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     *_, state = trained.states()
     last = _read_last(config, state, seed)
     keys = last.kernel.frequencies
-    dynamics = _follow(config, trained, keys, progress, f"seed {seed}: kernels") if keys else None
+    dynamics = _follow(config, trained, keys, seed, progress) if keys else None
     cliffs = {name: _cliffs(config, pairs) for name, pairs in last.groups.items()}
     figures = {
         **_training_figures(config, trained, learned),
@@ -169,10 +172,12 @@ def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return pairs.vectors[:, :end], pairs.vectors[:, end : end + 2 * count], pairs.vectors[:, : end + 2 * count]
 
 
-def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], progress: Progress, stage: str) -> _Dynamics:
+def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: int, progress: Progress) -> _Dynamics:
     """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
-    p, start, total = config.data.p, time.perf_counter(), len(trained.curves)
+    p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
     inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
+    spaces = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
+    nulls: list[Tensor] = []
     modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
     found: list[tuple[float, float]] = []
     pairs: list[Eigenpairs] = []
@@ -184,10 +189,11 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], progres
         found.append(
             (overlap_of_bases(first, bases["sum"]).percent, overlap_of_bases(second, bases["axis_sum"]).percent)
         )
+        nulls.append(random_feature_overlaps(first, spaces))
         pairs.append(_leading(here, config.analysis.tracked_modes))
         progress(stage, len(pairs), total)
     sums, axis_sums = torch.tensor(found, dtype=torch.float64).unbind(dim=1)
-    return _Dynamics(sums, axis_sums, tuple(pairs), time.perf_counter() - start)
+    return _Dynamics(sums, axis_sums, torch.stack(nulls), tuple(pairs), time.perf_counter() - start)
 
 
 def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
@@ -294,6 +300,7 @@ def _dynamics_arrays(trained: TrainedSeed, dynamics: _Dynamics) -> Arrays:
     return {
         "overlap.sum": dynamics.sum,
         "overlap.axis_sum": dynamics.axis_sum,
+        "overlap.null": dynamics.null.to(torch.float32),
         "overlap.sum.derivative": central_differences(trained.epochs, dynamics.sum),
         "tracks.values": tracks.values.flip(0),
         "tracks.overlaps": tracks.overlaps.flip(0),

@@ -7,6 +7,7 @@ from tangentlens.evidence.claims import Claim
 
 _SUM, _AXIS = "overlap.unembed.sum.percent", "overlap.unembed.axis_sum.percent"
 _RANDOM, _UNTRAINED = "the 95 % quantile of random subspaces", "the same network untrained"
+_RELABELLED = "the same network trained on permuted labels"
 _DIRECTIONS = "causal.transformer.directions"
 
 CLAIMS: tuple[Claim, ...] = (
@@ -14,12 +15,19 @@ CLAIMS: tuple[Claim, ...] = (
           _SUM, "null.random_subspace.overlap.sum.percent.quantile95", _RANDOM),
     Claim("unembedding_sum_is_learned", "They hold them because of training",
           _SUM, "null.untrained.overlap.sum.percent", _UNTRAINED),
+    Claim("unembedding_sum_needs_labels", "They hold them because of the task",
+          _SUM, "null.permuted_labels.overlap.sum.percent", _RELABELLED),
     Claim("unembedding_holds_axis_sum", "The next modes hold the axis-sum features at its key frequencies",
           _AXIS, "null.random_subspace.overlap.axis_sum.percent.quantile95", _RANDOM),
     Claim("unembedding_axis_sum_is_learned", "The next modes hold them because of training",
           _AXIS, "null.untrained.overlap.axis_sum.percent", _UNTRAINED),
+    Claim("unembedding_axis_sum_needs_labels", "The next modes hold them because of the task",
+          _AXIS, "null.permuted_labels.overlap.axis_sum.percent", _RELABELLED),
     Claim("frequencies_agree", "Kernel and embedding name the same key frequencies",
           "frequencies.agree", 0.5, "half of the networks"),
+    Claim("peak_near_onset", "The overlap with the sum features grows fastest near the onset",
+          "dynamics.onset_peak_distance", "null.random_features.onset_peak_distance",
+          "overlaps of the same modes with random feature spaces", "below"),
     Claim("peak_before_onset", "The overlap with the sum features grows fastest before the onset",
           "grokking.onset_minus_peak_epochs", 0.0, "no distance"),
     Claim("kernel_leads_accuracy", "The overlap has gone half of its way before test accuracy has",

@@ -7,6 +7,7 @@ components, and are had from the stored parameters without any kernel.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +22,8 @@ from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.interventions.effects import Judge
 from tangentlens.models.sites import Site
 from tangentlens.networks.one_layer_transformer import OneLayerTransformer
-from tangentlens.null_models import permuted_columns
+from tangentlens.networks.stacked_training import StackedTraining
+from tangentlens.null_models import permuted_columns, permuted_labels
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.ablation import ablation_curves, direction_figures, function_figures, parameter_figures
@@ -192,10 +194,13 @@ def _rank(subject: _Subject) -> tuple[Figures, Arrays]:
 
 
 def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
-    """The paper's overlaps in the untrained network, on shuffled inputs, and of random subspaces."""
+    """The paper's overlaps where they should not be: untrained, other labels, shuffled inputs, random subspaces."""
+    relabelled, accuracy = _trained_on_permuted_labels(subject)
     shuffled = permuted_columns(subject.tokens, (1, 1, 1), subject.random("permuted inputs"))
-    figures = {
+    figures: Figures = {
         **_overlap_figures("untrained", subject, _unembedding_modes(subject.initial, subject.tokens)),
+        **_overlap_figures("permuted_labels", subject, _unembedding_modes(relabelled, subject.tokens)),
+        "null.permuted_labels.train.accuracy": (100 * accuracy, "percent"),
         **_overlap_figures("permuted_inputs", subject, _unembedding_modes(subject.model, shuffled)),
     }
     for name, (start, end) in _ranges(subject).items():
@@ -207,6 +212,30 @@ def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
             generator=subject.random(f"random subspaces {name}"),
         )
     return figures, {}
+
+
+def _trained_on_permuted_labels(subject: _Subject) -> tuple[OneLayerTransformer, float]:
+    """The same initial network after the paper's epochs on labels in random order, and its train accuracy."""
+    config, sizes, settings = subject.config, subject.config.model, subject.config.training
+    p, generator = config.data.p, torch.Generator().manual_seed(subject.measured.seed)
+    train = train_test_split(p * p, config.data.train_fraction, generator).train
+    initial = OneLayerTransformer(p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=generator)
+    other = permuted_labels(subject.labels, subject.random("permuted labels"))
+    stack = StackedTraining(
+        [initial],
+        subject.tokens[train][None],
+        other[train][None],
+        objective=lambda logits, y: cross_entropy(logits[:, :p], y),
+        optimiser=partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay),
+        generators=[generator],
+        batch=settings.batch_size,
+    )
+    for _ in range(settings.epochs):
+        stack.run_epoch()
+    trained = network(config, stack.snapshot(0))
+    with torch.no_grad():
+        right = trained(subject.tokens[train])[:, :p].argmax(dim=1) == other[train]
+    return trained, float(right.double().mean())
 
 
 def _ranges(subject: _Subject) -> dict[str, tuple[int, int]]:
@@ -226,14 +255,15 @@ def _overlap_figures(null: str, subject: _Subject, modes: Float[Tensor, "N k"]) 
 
 
 def _lead(subject: _Subject) -> tuple[Figures, Arrays]:
-    """Whether the kernel's change comes before generalisation; without a null for the peak's distance."""
+    """Whether the kernel's change comes before generalisation, and near it; runs of before have no null for that."""
     arrays = subject.measured.arrays
+    nulls = arrays.get("overlap.null", torch.zeros(len(arrays["epoch"]), 0))
     figures = lead_figures(
         arrays["epoch"],
         arrays["test.accuracy"],
         arrays["test.loss"],
         arrays["overlap.sum"],
-        torch.zeros(len(arrays["epoch"]), 0),
+        nulls,
         threshold=subject.config.analysis.onset_accuracy,
     )
     return figures, {}
