@@ -184,6 +184,19 @@ def test_tables_of_a_report_are_written_where_asked():
     assert Path("tables/results.csv").is_file()
 
 
+def test_figures_are_written_into_the_run(monkeypatch):
+    def write(run, folder, formats):
+        folder.mkdir()
+        return tuple(folder / f"{run.setting}.{ending}" for ending in formats)
+
+    monkeypatch.setattr(cli, "write_figures", write)
+    Path("wide.toml").write_text(TINY)
+    assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
+    done = call("report", "runs/mlp-wide", "--figures", "pdf,png")
+    assert done.exit_code == 0, done.output
+    assert "2 figures in runs/mlp-wide/figures" in done.stdout
+
+
 def test_two_runs_are_compared_and_a_page_is_written_where_asked():
     Path("wide.toml").write_text(TINY)
     Path("narrow.toml").write_text(TINY.replace("width = 16", "width = 8"))

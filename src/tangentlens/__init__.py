@@ -17,6 +17,7 @@ from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.kernels.sweep import refine, sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.records import Eigenpairs, SubspaceOverlap
+from tangentlens.report.notebook import open_run
 
 __version__ = version("tangentlens")
 
@@ -32,6 +33,7 @@ __all__ = [
     "UnsupportedModelError",
     "entk",
     "language_model",
+    "open_run",
     "outputs",
     "refine",
     "subspace_overlap",

@@ -25,6 +25,7 @@ from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.comparison import Compared, Comparison, run_names, shown, summary
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison_page import write_comparison
+from tangentlens.report.figure_files import write_figures
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
 from tangentlens.report.page import shown_run
 from tangentlens.report.table_files import write_tables
@@ -172,6 +173,9 @@ def report(
     tables: Annotated[
         Path | None, typer.Option(help="Also write every table there as CSV, Markdown and LaTeX.", show_default=False)
     ] = None,
+    figures: Annotated[
+        str, typer.Option(help="Also write the figures to RUN/figures: pdf, svg, png, with commas.", show_default=False)
+    ] = "",
     cards: Annotated[
         Path | None,
         typer.Option(help="Also write feature cards there as JSON in Neuronpedia's style.", show_default=False),
@@ -186,6 +190,9 @@ def report(
         if tables:
             written = write_tables(shown_run(run, text=not no_text), tables)
             terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
+        if figures:
+            drawn = write_figures(shown_run(run, text=not no_text), run / "figures", figures.split(","))
+            terminal.say(f"{len(drawn)} figures in {_shown(run / 'figures')}")
         if cards:
             written = write_neuronpedia(shown_run(run, text=not no_text), cards)
             terminal.say(f"{len(written)} files of cards in {_shown(cards)}")

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-import tangentlens
 from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
 
 SCHEMA = 1
+_PACKAGE = Path(__file__).parents[1] / "__init__.py"
 # A run made partly with one of these and partly with another would not be one run.
 _DECISIVE = ("schema", "tangentlens", "source", "torch", "numpy", "scipy")
 
@@ -25,8 +25,8 @@ def describe_environment() -> dict[str, Any]:
     """Versions, commit and hash of the source tree (None outside a checkout), platform, threads and the UTC time."""
     return {
         "schema": SCHEMA,
-        "tangentlens": tangentlens.__version__,
-        **_commit(Path(tangentlens.__file__)),
+        "tangentlens": version("tangentlens"),
+        **_commit(_PACKAGE),
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "numpy", "scipy")},
         "platform": f"{platform.system()} {platform.machine()}",

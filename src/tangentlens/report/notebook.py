@@ -1,0 +1,87 @@
+"""A stored run in a notebook: its figures to look at, its numbers and arrays to go on with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from tangentlens.errors import InvalidInputError
+from tangentlens.records import Figure
+from tangentlens.report.static_charts import charts_of, find_chart, themed
+from tangentlens.store import StoredRun
+from tangentlens.store import open_run as read_run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, for a person.
+
+    Attributes:
+        stored: the run as the report reads it.
+    """
+
+    stored: StoredRun
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """config.toml, parsed."""
+        return self.stored.config
+
+    @property
+    def results(self) -> Mapping[str, Figure]:
+        """results.json: dotted key -> value, interval, n, seeds, unit."""
+        return self.stored.figures
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names that `figure` knows."""
+        return tuple(charts_of(self.stored))
+
+    def figure(self, name: str, theme: str = "light") -> go.Figure:
+        """A figure of the report.
+
+        Args:
+            name: one of `figures`, for example "spectrum".
+            theme: "light" or "dark".
+
+        Raises:
+            InvalidInputError: the run has no figure of that name, or there is no such theme.
+        """
+        chart = find_chart(self.stored, name)
+        if chart is None:
+            remedy = _nearest(name, self.figures)
+            raise InvalidInputError(f"the run has no figure {name!r}", where="figure", remedy=remedy)
+        return themed(chart, theme)
+
+    def arrays(self, name: str) -> list[np.ndarray]:
+        """The stored array `name` of every seed, in the order of the seeds.
+
+        Raises:
+            InvalidInputError: not every seed holds it.
+        """
+        if not self.stored.has(name):
+            known = sorted(set[str]().union(*(record.names for record in self.stored.seeds)))
+            raise InvalidInputError(f"not every seed holds {name!r}", where="arrays", remedy=_nearest(name, known))
+        return self.stored.arrays(name)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a folder that `tangentlens run` made.
+
+    Raises:
+        InvalidInputError: the folder is not a run.
+        StoreError: a file of the run is damaged.
+    """
+    return Run(read_run(Path(folder)))
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return "It has none."
+    near = get_close_matches(name, known, n=1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{meant}There are: {', '.join(known)}."
