@@ -125,6 +125,9 @@ def test_search_sort_filters_and_links_work(quiet, full):
 
     choose(quiet, "Search", "garden")
     quiet.until(f"{CARDS}.every((each) => /garden|of its windows/.test(each.querySelector('.words').textContent))")
+    own = every(quiet, ".card .words", "/^(raises|lowers)/.test(each.textContent)")
+    assert own == sorted(own, reverse=True)  # a mode's own tokens come first
+    assert any(own)
     choose(quiet, "Search", "cconj")
     quiet.until(f"{CARDS}.every((each) => each.querySelector('.words').textContent.includes('best label CCONJ'))")
     assert set(every(quiet, ".finds bdi", "each.textContent")) == {"CCONJ"}

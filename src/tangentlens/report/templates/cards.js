@@ -108,11 +108,15 @@
     };
     const texts = count(windowsOf(each), found.windows), words = count(windowsOf(each), found.words);
     const best = deck.labels?.names[each.ranked[0]];
-    return [
+    const own = [
       ...(each.id === query || each.name.toLowerCase().includes(query) ? [each.name] : []),
       ...(best?.toLowerCase().includes(query) ? [`best label ${best}`] : []),
       ...named("raises", raisedBy(each)),
       ...named("lowers", loweredBy(each)),
+    ];
+    each.fit = own.length ? 2 : Number(words > 0);
+    return [
+      ...own,
       ...(words ? [`next word of ${words} of its windows`] : []),
       ...(texts ? [`in the text of ${texts} of its windows`] : []),
     ];
@@ -121,10 +125,12 @@
     const query = state.query.trim().toLowerCase();
     const found = query && hits(query);
     const kept = modes.filter((each) => {
+      each.fit = 0;
       each.why = query ? reasons(each, query, found) : [];
       return (state.layer < 0 || each.layer === state.layer) && (!query || each.why.length);
     });
-    return kept.sort(descending(SORTS[state.sort].of));
+    // What fits a mode's own tokens, label or name comes first, then next words, then texts; sorting is stable.
+    return kept.sort(descending(SORTS[state.sort].of)).sort((a, b) => b.fit - a.fit);
   };
 
   // ---- a card
@@ -382,7 +388,7 @@
     const rest = kept.length - Math.min(state.shown, kept.length);
     more.hidden = rest === 0;
     more.textContent = `Show ${Math.min(MORE, rest)} more`;
-    status.textContent = kept.length ? `${kept.length} of ${modes.length} modes, by ${SORTS[state.sort].name}` : "No mode fits. Try a shorter word, or all layers.";
+    status.textContent = kept.length ? `${kept.length} of ${modes.length} modes, ${state.query.trim() ? "closest first, then " : ""}by ${SORTS[state.sort].name}` : "No mode fits. Try a shorter word, or all layers.";
   };
   const set = (change) => { Object.assign(state, { shown: FIRST }, change); draw(); };
   let waiting = 0;
