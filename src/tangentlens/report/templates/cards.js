@@ -55,7 +55,9 @@
   };
   const minus = (text) => text.replace("-", "−");
   const fixed = (number, digits = 3) => (known(number) ? minus(number.toFixed(digits)) : "not measured");
-  const signed = (number, digits = 2) => (number >= 0 ? "+" : "") + minus(number.toFixed(digits));
+  const withSign = (number, size) => (number < 0 && Number(size) ? "−" : "+") + size;
+  const signed = (number) => withSign(number, Math.abs(number).toFixed(2)); // "−4.27", "+0.10"
+  const precise = (number, digits = 3) => withSign(number, String(Number(Math.abs(number).toPrecision(digits)))); // "+0.0234"
   const short = (number) => {
     if (!known(number)) return "not measured";
     const size = Math.abs(number);
@@ -226,7 +228,7 @@
       const word = words(i).trimStart(), space = words(i).slice(0, words(i).length - word.length);
       const span = places ? make("span", {}, word || space) : make("span", { class: "blank" });
       if (steps) {
-        span.title = `${signed(share, 3)} of ${signed(score, 3)}`;
+        span.title = `${precise(share, 2)} of ${precise(score)}`;
         shade(span, share, scale);
       }
       return places && word && i ? [space, span] : [span];
@@ -234,11 +236,11 @@
     const next = deck.windows.words?.[at];
     const text = make("p", { class: "window-text", dir: "auto" }, ...spans, ...(next === undefined ? [] : [make("span", { class: "next" }, "→ ", make("bdi", {}, next))]));
     const about = [deck.windows.classes?.[at], deck.windows.stories && `story ${deck.windows.stories[at]}`].filter(Boolean).join(" · ");
-    const head = make("p", { class: "window-head" }, make("b", {}, signed(score, 3)), make("span", {}, about));
+    const head = make("p", { class: "window-head" }, make("b", {}, precise(score)), make("span", {}, about));
     const item = make("li", { class: "window" }, head, text);
     if (steps) {
       const most = [...steps.keys()].sort((a, b) => Math.abs(steps[b]) - Math.abs(steps[a])).slice(0, 3).filter((i) => steps[i] !== 0);
-      item.append(make("p", { class: "most" }, "most from ", ...most.flatMap((i, n) => [n ? ", " : "", "“", make("bdi", {}, words(i).trim() || words(i)), `” ${signed(steps[i] * step, 3)}`])));
+      item.append(make("p", { class: "most" }, "most from ", ...most.flatMap((i, n) => [n ? ", " : "", "“", make("bdi", {}, words(i).trim() || words(i)), `” ${precise(steps[i] * step, 2)}`])));
     }
     return item;
   };
