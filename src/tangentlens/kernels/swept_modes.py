@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.rayleigh_ritz import Projection, orthonormal_basis
 from tangentlens.kernels.compressed import CompressedKernel, FrameParts
@@ -17,6 +16,8 @@ from tangentlens.records import Eigenpairs
 
 _START_AXES = 128  # of either side, in the truncated kernel that starts a solve
 _START_TOLERANCE = 1e-3
+_ROUNDING = 1e-10
+_EXPANSIONS = 12  # of the space that a solve begins with, at most
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     """The leading modes of a compressed kernel, and an estimate of what the full kernel makes of them outside.
 
     The modes of the truncated kernel span a space that one product with the true one projects, certifies and measures
-    on the probes; block Lanczos goes on from there only where a residual is above the tolerance.
+    on the probes. Where residuals are above the tolerance they are added to the space, a block of a Krylov space for
+    each product more (Rayleigh-Ritz throughout: what was multiplied once is kept).
 
     Args:
         kernel: its factors hold the probes behind the directions.
@@ -58,25 +60,38 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     start = torch.eye(kernel.shape[0], dtype=torch.float64, device=kernel.device)
     if kernel.shape[0] > 4 * columns:  # else as many products as a solve takes give the matrix itself
         start = _start(kernel, columns)
-    modes = _projected(kernel, start, k, tolerance, coordinates)
-    if bool(modes.pairs.converged.all()):
-        return modes
-    more = top_eigenpairs(kernel, k, tolerance, start=modes.pairs.vectors)
-    again = _projected(kernel, more.vectors, k, tolerance, coordinates)
-    spent = modes.pairs.products + more.products + again.pairs.products
-    return replace(again, pairs=replace(again.pairs, products=spent))
-
-
-def _projected(
-    kernel: CompressedKernel, space: Float[Tensor, "rows m"], k: int, tolerance: float, coordinates: int
-) -> SweptModes:
-    """Rayleigh-Ritz on a space, from one product that goes to the probes too."""
-    V = orthonormal_basis(space, k)
-    pushed = kernel.to_all_directions(V).double()  # (N, r + q, m)
-    inside, probed = pushed[:, : kernel.directions].flatten(0, 1), pushed[:, kernel.directions :]
-    pairs, coefficients = Projection(V, inside).pairs(k, tolerance)
-    outside, error = outside_norms(probed @ coefficients, pairs.values, coordinates - kernel.directions)
+    basis = orthonormal_basis(start, k)
+    pushed = kernel.to_all_directions(basis).double()  # (N, r + q, m)
+    for _ in range(_EXPANSIONS):
+        pairs, coefficients = Projection(basis, _inside(kernel, pushed)).pairs(k, tolerance)
+        if bool(pairs.converged.all()):
+            break
+        fresh = _beyond(basis, _inside(kernel, pushed) @ coefficients[:, ~pairs.converged])
+        if fresh.shape[1] == 0:
+            break
+        basis = torch.cat([basis, fresh], dim=1)
+        pushed = torch.cat([pushed, kernel.to_all_directions(fresh).double()], dim=2)
+    pairs, coefficients = Projection(basis, _inside(kernel, pushed)).pairs(k, tolerance)
+    probed = pushed[:, kernel.directions :] @ coefficients
+    outside, error = outside_norms(probed, pairs.values, coordinates - kernel.directions)
     return SweptModes(pairs, outside, error)
+
+
+def _inside(kernel: CompressedKernel, pushed: Float[Tensor, "N s m"]) -> Float[Tensor, "rows m"]:
+    return pushed[:, : kernel.directions].flatten(0, 1)
+
+
+def _beyond(basis: Float[Tensor, "rows m"], product: Float[Tensor, "rows j"]) -> Float[Tensor, "rows c"]:
+    """An orthonormal basis of what products add to a space; of no column where that is rounding."""
+    floor = _ROUNDING * product.norm(dim=0).max()
+    for _ in range(2):  # once leaves rounding of the size of what was taken away
+        product = product - basis @ (basis.T @ product)
+        Q, R = torch.linalg.qr(product)
+        product = Q * R.diagonal()
+    sizes = product.norm(dim=0)
+    kept = sizes > floor
+    found: Tensor = product[:, kept] / sizes[kept]
+    return found
 
 
 def outside_norms(
