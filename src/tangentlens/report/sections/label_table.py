@@ -58,12 +58,12 @@ def label_tables(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choic
 def _table(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choice], measure: _Measure) -> Table:
     rows, sources = _rows(modes), list(choices)
     columns = [_column(run, modes, choices[source], source, measure, rows) for source in sources]
-    beside = (_p_column(run, modes, measure, rows), _paper_column(run, measure, rows))
+    titles, corrected = _titles(run, measure, rows), _p_column(run, modes, measure, rows)
     return Table(
-        ("Label", *map(_heading, sources), "Corrected p", "Paper, eNTK / PCA"),
-        [(row.title, *cells) for row, *cells in zip(rows, *columns, *beside, strict=True)],
+        ("Label", *map(_heading, sources), "Corrected p"),
+        list(zip(titles, *columns, corrected, strict=True)),
         f"Held-out {measure.name} of every label, eNTK against PCA",
-        numeric=tuple(range(1, len(sources) + 3)),
+        numeric=tuple(range(1, len(sources) + 2)),
     )
 
 
@@ -120,7 +120,7 @@ def _spreads(modes: LanguageRun, choice: Choice, source: str, measure: _Measure)
 
 
 def _spread(low: float, high: float) -> str:
-    return f" ({_number(low)} to {_number(high)})"
+    return f" ({_number(low)}–{_number(high)})"
 
 
 def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
@@ -130,11 +130,14 @@ def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple
     return ["" if value is None else "< 0.001" if value < 0.001 else _number(value) for value in values]
 
 
-def _paper_column(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
-    """What the experiment says the paper reports; empty where it says nothing."""
+def _titles(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
+    """Headings, with what the experiment says the paper reports for eNTK and PCA."""
     paper = {row.key: row.paper for row in expectations_of(run.setting) if row.paper is not None}
-    pairs = [[paper.get(f"{measure.array}.{row.key}.{method}") for method in ("entk", "pca")] for row in rows]
-    return [" / ".join("–" if each is None else _number(each) for each in pair) if any(pair) else "" for pair in pairs]
+    cells = [[paper.get(f"{measure.array}.{row.key}.{method}") for method in ("entk", "pca")] for row in rows]
+    return [
+        row.title if entk is None or pca is None else f"{row.title} (paper: eNTK {_number(entk)}, PCA {_number(pca)})"
+        for row, (entk, pca) in zip(rows, cells, strict=True)
+    ]
 
 
 def _number(value: float) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 from tangentlens.report.blocks import Block, Lead, Note, Section
 from tangentlens.report.held_out import Choice, choose
 from tangentlens.report.language_run import BASELINE, LanguageRun, geometry_name, holds_language_model, language_run
-from tangentlens.report.numbers import listing, plain
+from tangentlens.report.numbers import listing, several
 from tangentlens.report.sections.label_table import label_tables
 from tangentlens.report.sections.layer_map import layer_maps
 from tangentlens.store import StoredRun
@@ -40,14 +40,14 @@ def _lead(modes: LanguageRun, choices: dict[str, Choice]) -> tuple[Block, ...]:
     own, other = best[modes.main], best.get(BASELINE)
     top = int(np.nanargmax(own))
     layer = modes.layers[choices[modes.main].layer[top]]
-    most = f"{modes.labels[top]} is found best: AUROC {plain(float(own[top]), decimals=3)} by layer {layer}."
+    most = f"{modes.labels[top]} is found best: AUROC {own[top]:.3f} by layer {layer}."
     if other is None:
         return (Lead(most),)
-    wins = int((own > other).sum())
+    better, worse = int((own > other).sum()), int((own < other).sum())
     return (
         Lead(
-            f"Of {len(own)} labels {wins} {'is' if wins == 1 else 'are'} found better by the eNTK's modes than by "
-            f"principal components, each at the layer its own train half picks. {most}"
+            f"Of {several(len(own), 'label')} the eNTK's modes find {better} better and {worse} worse than principal "
+            f"components do, each at the layer its own train half picks. {most}"
         ),
     )
 

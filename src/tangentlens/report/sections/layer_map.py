@@ -42,7 +42,12 @@ def _map(modes: LanguageRun, source: str, choice: Choice, title: str) -> Chart:
     )  # fmt: skip
     figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0.5, "cmax": 1.0, "showscale": False})
     figure.update_xaxes(
-        type="category", showgrid=False, title_text="layer", tickangle=0, dtick=max(1, len(layers) // 9)
+        type="category", showgrid=False, title_text="layer", tickangle=_angle(layers), dtick=max(1, len(layers) // 9)
     )
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed", automargin=True)
     return chart(figure, f"{title}: AUROC of every label in every layer", height=104 + 22 * len(names), below=48)
+
+
+def _angle(names: list[str]) -> int:
+    """Numbers of layers lie flat; longer names stand."""
+    return 0 if max(map(len, names)) <= 3 else -90

@@ -359,6 +359,7 @@
   const grid = make("div", { class: "mode-map", role: "group", "aria-labelledby": "mode-map-caption" },
     ...deck.layers.flatMap((name, i) => [make("span", { class: "layer" }, name), ...cells.slice(i * deck.modes, (i + 1) * deck.modes)]));
   grid.style.setProperty("--modes", deck.modes);
+  host.style.setProperty("--name", `${11.8 + 0.6 * Math.max(...deck.layers.map((name) => name.length))}em`);
   cells[0].tabIndex = 0;
   grid.addEventListener("keydown", (event) => {
     const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: deck.modes, ArrowUp: -deck.modes }[event.key];

@@ -70,7 +70,7 @@
   };
   // plotly.js is 4.7 MB and holds the page up while it starts: charts are drawn as they come into view, the others one at
   // a time once the page has had a moment to itself.
-  const MOMENT = 1200;
+  const MOMENT = 200;
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 1));
   const waiting = new Set(figures);
   const wake = () => {
