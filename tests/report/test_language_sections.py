@@ -99,6 +99,19 @@ def test_nothing_converged_is_said(tmp_path):
     assert render(run)
 
 
+def test_numbers_that_are_none_still_give_a_page(tmp_path):
+    measurement = language_measurement()
+    floats = {
+        name: np.full(tuple(each.shape), np.nan)
+        for name, each in measurement.arrays.items()
+        if each.is_floating_point()
+    }
+    run = stored(tmp_path / "run", with_arrays(measurement, floats))
+    for section in SECTIONS:
+        assert section.blocks(run)
+    assert render(run)
+
+
 def test_one_mode_of_one_layer_gives_a_page(tmp_path):
     run = stored(tmp_path / "run", language_measurement(Size(layers=1, modes=1)))
     assert "One mode, 1 in each of one layer" in texts(feature_cards.SECTION.blocks(run))

@@ -35,7 +35,7 @@ def _lead(modes: LanguageRun, choices: dict[str, Choice]) -> tuple[Block, ...]:
     """How often the kernel beats the baseline, each at the layer that its own train half picks."""
     found = {name: modes.of(name, "auroc") for name in (modes.main, BASELINE) if name in choices}
     best = {name: choices[name].best(auroc) for name, auroc in found.items() if auroc is not None}
-    if modes.main not in best:
+    if modes.main not in best or not np.isfinite(best[modes.main]).any():
         return ()
     own, other = best[modes.main], best.get(BASELINE)
     top = int(np.nanargmax(own))
