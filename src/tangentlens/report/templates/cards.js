@@ -55,7 +55,7 @@
   };
   const minus = (text) => text.replace("-", "−");
   const fixed = (number, digits = 3) => (known(number) ? minus(number.toFixed(digits)) : "not measured");
-  const withSign = (number, size) => (number < 0 && Number(size) ? "−" : "+") + size;
+  const withSign = (number, size) => (known(number) ? (number < 0 && Number(size) ? "−" : "+") + size : "not measured");
   const signed = (number) => withSign(number, Math.abs(number).toFixed(2)); // "−4.27", "+0.10"
   const precise = (number, digits = 3) => withSign(number, String(Number(Math.abs(number).toPrecision(digits)))); // "+0.0234"
   const short = (number) => {
