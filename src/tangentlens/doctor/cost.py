@@ -20,7 +20,10 @@ from tangentlens.models.language_model import differentiable_attention
 _PROBES = 2  # random directions of a sweep beside its own
 _TIMED = 3  # backward passes that are timed
 _WORKSPACE = 2 * 2**30  # graphs and temporaries of a sweep, which runs its windows in chunks
-_PILOT_COLUMNS = 8  # gradients of every weight that the pilot holds at once
+# the pilot of a sweep: products of the kernel on a few windows, then backward passes on some more, in many directions
+_RANGE_WINDOWS, _PILOT_WINDOWS, _PILOT_DIRECTIONS = 5, 16, 64
+_PRODUCT = 4  # a kernel's product in backward passes, measured on Gemma-3-270M
+_RANGE_COLUMNS = 8  # multiplied together: gradients of every weight, and the same weighted
 _GIB = 2**30
 
 
@@ -30,7 +33,7 @@ class Demand:
 
     Attributes:
         model: the weights.
-        pilot: gradients of the groups' weights in the pilot's products; gone when the sweep begins.
+        pilot: gone when the sweep begins.
         graph: of one stage, for one window; windows are run in chunks of at most _WORKSPACE.
         window: inputs of all stages, gradients on either side of one, factors of the groups' weights in one block.
     """
@@ -72,7 +75,7 @@ def _memory(subject: Subject, preset: str) -> Check:
     need, total, free = demand.at(task.windows), total_memory(device), free_memory(device)
     found = (
         f"about {_gib(need)} of {_gib(total)} ({_gib(free)} free) for {task.windows} windows of {task.length} tokens "
-        f"in {_directions(subject)} directions: {demand.window / 2**20:.1f} MiB a window, one block's factors at a time"
+        f"in {_passes(subject)} directions: {demand.window / 2**20:.1f} MiB a window, one block's factors at a time"
     )
     if need <= free:
         return Check(name, Verdict.FINE, found, need)
@@ -86,17 +89,19 @@ def _memory(subject: Subject, preset: str) -> Check:
 
 
 def duration(subject: Subject) -> Check:
-    """How long the backward passes of a sweep of that size take."""
-    block = subject.largest_block
-    blocks, task, passes = len(subject.lm.blocks), subject.task, _directions(subject)
+    """How long the pilot and the backward passes of a sweep of that size take."""
+    block, task = subject.largest_block, subject.task
+    blocks, passes, wide = len(subject.lm.blocks), _passes(subject), _pilot_directions(subject)
     with differentiable_attention(subject.lm.model):
-        forward, backward = _timed(block)
-    seconds = task.windows / PLAN_WINDOWS * blocks * (forward + passes * backward)
+        forward, backward = (seconds / PLAN_WINDOWS for seconds in _timed(block))
+    few, some = (min(windows, task.windows) for windows in (_RANGE_WINDOWS, _PILOT_WINDOWS))
+    pilot = blocks * wide * (few * _PRODUCT + some) * backward
+    swept = blocks * task.windows * (forward + passes * backward)
     found = (
-        f"about {_spoken(seconds)} for the backward passes in {passes} directions through {blocks} blocks, from one "
-        f"block's {1e3 * backward / PLAN_WINDOWS:.2f} ms a window and direction; pilot and eigenpairs come on top"
+        f"about {_spoken(pilot)} for the pilot and {_spoken(swept)} for the backward passes in {passes} directions "
+        f"through {blocks} blocks, one taking {1e3 * backward:.2f} ms a window and direction; eigenpairs come on top"
     )
-    return Check("time", Verdict.FINE, found, seconds)
+    return Check("time", Verdict.FINE, found, pilot + swept)
 
 
 def total_memory(device: torch.device) -> int:
@@ -107,32 +112,53 @@ def total_memory(device: torch.device) -> int:
 
 
 def _demand(subject: Subject, names: Collection[str]) -> Demand:
-    block, R = subject.largest_block, _directions(subject)
-    plan, hidden = block.planned.plan, block.inputs[HIDDEN][0]
     parameters = dict(subject.lm.model.named_parameters())
-    wanted = [plan.parameters[name] for name, full in block.planned.names.items() if full in names]
-    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.frames for i in frame.uses]
-    factors = sum(R * result + operand for result, operand in sizes)
     return Demand(
         model=sum(map(_bytes, parameters.values())),
-        pilot=_PILOT_COLUMNS * sum(_bytes(parameters[name]) for name in names),
-        graph=2 * plan.bytes_per_example,
-        window=block.entering_bytes + hidden.element_size() * (2 * R * hidden.numel() + factors),
+        pilot=_pilot_bytes(subject, names, sum(_bytes(parameters[name]) for name in names)),
+        graph=2 * subject.largest_block.planned.plan.bytes_per_example,
+        window=_window_bytes(subject, names, _passes(subject)),
     )
+
+
+def _pilot_bytes(subject: Subject, names: Collection[str], weights: int) -> int:
+    """The larger of the two parts of a pilot; nothing where every coordinate is a direction."""
+    wide = _pilot_directions(subject)
+    if not wide:
+        return 0
+    graph = 2 * subject.largest_block.planned.plan.bytes_per_example
+    products = 2 * _RANGE_COLUMNS * weights + min(_WORKSPACE, _RANGE_WINDOWS * _RANGE_COLUMNS * graph)
+    return max(products, min(_PILOT_WINDOWS, subject.task.windows) * (_window_bytes(subject, names, wide) + graph))
+
+
+def _window_bytes(subject: Subject, names: Collection[str], directions: int) -> int:
+    """Inputs of all stages, gradients on either side of one, and the factors of the wanted weights of one block."""
+    block = subject.largest_block
+    plan, hidden = block.planned.plan, block.inputs[HIDDEN][0]
+    wanted = [plan.parameters[name] for name, full in block.planned.names.items() if full in names]
+    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.frames for i in frame.uses]
+    factors = sum(directions * result + operand for result, operand in sizes)
+    return block.entering_bytes + hidden.element_size() * (2 * directions * hidden.numel() + factors)
 
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _directions(subject: Subject) -> int:
+def _passes(subject: Subject) -> int:
     """Backward passes of a sweep: its directions and the probes, or every coordinate."""
     wanted, d = subject.task.directions, subject.lm.d_model
     return wanted + _PROBES if wanted < d else d
 
 
+def _pilot_directions(subject: Subject) -> int:
+    """Those that a pilot looks at; none where every coordinate is a direction."""
+    wanted, d = subject.task.directions, subject.lm.d_model
+    return min(d, max(_PILOT_DIRECTIONS, 2 * wanted)) if wanted < d else 0
+
+
 def _timed(block: Block) -> tuple[float, float]:
-    """Seconds of one forward pass of a block with its graph, and of one backward pass that leaves its factors."""
+    """Seconds of a block's forward pass with its graph, and of one backward pass that leaves its factors."""
     inputs = {**block.inputs, HIDDEN: block.inputs[HIDDEN].detach().requires_grad_()}
     start = time.perf_counter()
     recording = block.planned.plan.record(block.planned.view, inputs)
