@@ -3,7 +3,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench docs clean
 
 demo: .venv/ready
 	$(RUN) tangentlens demo
@@ -26,6 +26,10 @@ bench: .venv/ready
 	$(RUN) python benchmarks/transformer_kernels.py --inputs 210
 	$(RUN) python benchmarks/warm_start.py
 	$(RUN) python benchmarks/transformer_full_size.py
+
+# the documentation as a site, in site/
+docs: .venv/ready
+	$(UV) run --frozen --all-extras --group docs mkdocs build --strict --quiet
 
 # --compile-bytecode: importing torch without it takes seconds longer where bytecode cannot be cached
 .venv/ready: $(UV) pyproject.toml uv.lock
