@@ -110,6 +110,21 @@ def test_a_folder_that_cannot_be_written_exits_with_1():
     assert "remedy:" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["mlp", "--windows", "256"], "unknown key windows"),
+        (["gemma", "--windows", "100"], "multiple of the 8"),
+        (["gemma", "--text", "nowhere.txt", "--windows"], "requires an argument"),
+    ],
+)
+def test_options_of_a_language_model_are_checked_before_anything_runs(options, says):
+    done = call("reproduce", *options)
+    assert done.exit_code == 2
+    assert says in done.output
+    assert not Path("runs").exists()
+
+
 def test_what_is_no_run_has_no_report():
     done = call("report", ".")
     assert done.exit_code == 2

@@ -6,14 +6,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from tangentlens import __version__, experiments
-from tangentlens.config import read_config
+from tangentlens.config import changed_config, read_config
 from tangentlens.console import Terminal, listening, reporting, start_logging
 from tangentlens.doctor import Examination, Verdict, examine
 from tangentlens.errors import InvalidInputError
@@ -131,12 +131,21 @@ def reproduce(
     resume: Resume = False,
     overwrite: Overwrite = False,
     no_evidence: NoEvidence = False,
+    windows: Annotated[int | None, typer.Option(help="gemma: number of windows.", show_default=False)] = None,
+    groups: Annotated[
+        str | None, typer.Option(help='gemma: "down_proj", "weights" or patterns, comma-separated.', show_default=False)
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="gemma: stories from this file instead of the hub.", show_default=False)
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the paper's experiment with all its seeds and hold its figures against what is expected of them."""
     terminal = _terminal(quiet, verbose)
-    again = _command(f"reproduce {setting}", out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
+    changes = _language_changes(windows, groups, text)
+    words = " ".join([f"reproduce {setting}", *_language_options(windows, groups, text)])
+    again = _command(words, out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
         for name in _chosen(setting):
             folder = _reproduction_folder(name, setting, out)
@@ -144,7 +153,7 @@ def reproduce(
                 terminal.say(f"{name} is complete already: {folder}")
                 continue
             with listening(terminal) as progress:
-                config = read_config(experiments.find(name).config)
+                config = changed_config(read_config(experiments.find(name).config), changes, where="options")
                 folder = run_config(
                     config, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
                 )
@@ -267,6 +276,22 @@ def _run_name(config: Path, setting: str) -> str:
     """mlp-wide for wide.toml; a file called config.toml is named by its folder."""
     stem = config.resolve().parent.name if config.stem == "config" else config.stem
     return setting if stem in ("", setting) else f"{setting}-{stem}"
+
+
+def _language_changes(windows: int | None, groups: str | None, text: Path | None) -> dict[str, Any]:
+    """The options of a language model's experiment as keys of its config."""
+    changes: dict[str, Any] = {} if windows is None else {"windows.count": windows}
+    if groups is not None:
+        named = tuple(part.strip() for part in groups.split(","))
+        changes["kernel.groups"] = named[0] if groups in ("down_proj", "weights") else list(named)
+    if text is not None:
+        changes |= {"text.source": "file", "text.file": str(text)}
+    return changes
+
+
+def _language_options(windows: int | None, groups: str | None, text: Path | None) -> list[str]:
+    given = {"--windows": windows, "--groups": groups, "--text": text}
+    return [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None]
 
 
 def _chosen(setting: str) -> tuple[str, ...]:
