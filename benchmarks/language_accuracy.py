@@ -1,0 +1,80 @@
+"""How near the modes of a sweep are to the modes of the full kernel, layer by layer.
+
+The sweep is that of the experiment: all `down_proj` kernels, raw geometry. For every layer asked, block Lanczos on the
+full kernel (matrix-free, nothing compressed) goes on from a refined space until all residuals are below the tolerance;
+that space is the truth. Printed are the cosines of the swept and the once refined modes to it, and the estimated
+residuals of the swept modes beside the true ones. Interrupted sweeps go on from --work.
+
+    python benchmarks/language_accuracy.py --text stories.txt --windows 256 --layers 16 13 --work FOLDER
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import tangentlens as tl
+from tangentlens.data.labelling import tagger
+from tangentlens.data.text import file_stories
+from tangentlens.data.window_search import PAPER_POS, WindowRules, build_windows
+from tangentlens.data.windows_file import read_windows, write_windows
+from tangentlens.kernels.sweep import Sweep
+from tangentlens.models.language_model import LanguageModel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="google/gemma-3-270m")
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--windows", type=int, default=256)
+    parser.add_argument("--directions", type=int, default=24)
+    parser.add_argument("--layers", type=int, nargs="+", default=[16, 13])
+    parser.add_argument("--tolerance", type=float, default=1e-2)
+    parser.add_argument("--work", type=Path, required=True)
+    options = parser.parse_args()
+    lm = tl.language_model(options.model)
+    batch = {"input_ids": windows(lm, options)}
+    began = time.perf_counter()
+    swept = tl.sweep(
+        lm, batch, groups="down_proj", geometry="raw", directions=options.directions, probes=2, modes=25,
+        tolerance=0.05, work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
+    )  # fmt: skip
+    print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
+    for layer in options.layers:
+        compare(lm, batch, swept, f"{lm.blocks[layer][0]}.mlp.down_proj.weight", options.tolerance)
+
+
+def compare(lm: LanguageModel, batch: dict[str, Tensor], swept: Sweep, name: str, tolerance: float) -> None:
+    modes = swept.modes[name]
+    lifted = swept.lift(modes.pairs.vectors).flatten(0, 1)
+    began = time.perf_counter()
+    once = tl.refine(lm, batch, name, swept)
+    refined_after = time.perf_counter() - began
+    product = (once.operator @ lifted).double()
+    true = (product - lifted * modes.pairs.values).norm(dim=0) / modes.pairs.values
+    exact = tl.top_eigenpairs(once.operator, 25, tolerance, start=once.pairs.vectors)
+    print(f"{name}: truth {time.perf_counter() - began:.0f} s, worst residual {float(exact.residuals.max()):.1e}")
+    for label, vectors in (("swept", lifted), ("refined once", once.pairs.vectors)):
+        cosines = (exact.vectors.T @ vectors).norm(dim=0)
+        print(f"  {label:13s} cosines to the true space: median {cosines.median():.4f}, least {cosines.min():.4f}")
+    ratio = modes.residuals / true
+    print(f"  estimated over true residual: median {ratio.median():.2f}, {ratio.min():.2f} to {ratio.max():.2f}")
+    print(f"  one refinement: {refined_after:.0f} s")
+
+
+def windows(lm: LanguageModel, options: argparse.Namespace) -> Tensor:
+    path = options.work / "windows.safetensors"
+    if not path.exists():
+        options.work.mkdir(parents=True, exist_ok=True)
+        quotas = dict.fromkeys(PAPER_POS, options.windows // len(PAPER_POS))
+        found = build_windows(
+            file_stories(options.text), lm.model, lm.tokenizer, tagger(), WindowRules(quotas=quotas), work=options.work
+        )
+        write_windows(path, found)
+    return read_windows(path).input_ids
+
+
+if __name__ == "__main__":
+    main()
