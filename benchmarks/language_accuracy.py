@@ -12,7 +12,6 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 import tangentlens as tl
