@@ -1,6 +1,5 @@
 """What the doctor says of sound models of several families, and of models with a fault put in."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,20 +7,20 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-transformers = pytest.importorskip("transformers", reason="the extra `language` is not installed")
-sys.path += [str(Path(__file__).parent / part) for part in ("kernels", "data")]  # where the zoo and the cases are
+pytest.importorskip("transformers", reason="the extra `language` is not installed")
 
-import language_zoo as zoo  # noqa: E402
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from language_cases import byte_level_tokenizer  # noqa: E402
+import language_zoo as zoo
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from language_cases import byte_level_tokenizer
 
-from real_gemma import gemma, needs_gemma  # noqa: E402
-from tangentlens.cli import app  # noqa: E402
-from tangentlens.doctor import Examination, Verdict, cost, examine, passes, weights  # noqa: E402
-from tangentlens.doctor.subject import Subject, Task  # noqa: E402
-from tangentlens.errors import InvalidInputError  # noqa: E402
-from tangentlens.models.language_model import language_model  # noqa: E402
+from real_gemma import gemma, needs_gemma
+from tangentlens.cli import app
+from tangentlens.doctor import Examination, Verdict, cost, examine, passes, weights
+from tangentlens.doctor.subject import Subject, Task
+from tangentlens.errors import InvalidInputError
+from tangentlens.models.language_model import language_model
 
 
 def tiny(family: str) -> nn.Module:

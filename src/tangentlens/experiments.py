@@ -131,17 +131,18 @@ def departures(config: Mapping[str, Any], places: tuple[Path, ...] | None = None
 
 def config_differences(config: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[str, ...]:
     """Dotted keys in which two configs differ, with both values; the seeds do not count."""
-    ours, theirs = _flat(config), _flat(reference)
+    ours, theirs = flat_config(config), flat_config(reference)
     keys = sorted((ours.keys() | theirs.keys()) - {"seeds"})
     return tuple(
         f"{key} = {ours.get(key)} (there {theirs.get(key)})" for key in keys if ours.get(key) != theirs.get(key)
     )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
 
 

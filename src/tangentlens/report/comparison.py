@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tangentlens.experiments import expectations_of
+from tangentlens.experiments import expectations_of, flat_config
 from tangentlens.records import Figure
 from tangentlens.report import labels
 from tangentlens.report.numbers import mean_and_interval, number
@@ -106,7 +106,7 @@ def compare(first: StoredRun, second: StoredRun) -> Comparison:
     return Comparison(
         first,
         second,
-        tuple(_differences(_flat(first.config), _flat(second.config))),
+        tuple(_differences(flat_config(first.config), flat_config(second.config))),
         tuple(_differences(*({key: run.environment.get(key) for key in _MADE_WITH} for run in (first, second)))),
         tuple(
             Compared(key, first.figures.get(key), second.figures.get(key))
@@ -150,13 +150,6 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
 def _value(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key)
     return _ABSENT if value is None else str(value)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def _signed(difference: float, unit: str) -> str:
