@@ -35,7 +35,9 @@ def write_text(path: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
-def storing(path: Path) -> Iterator[None]:
+def storing(
+    path: Path, *, remedy: str = "Choose a folder that you may write (--out) and that has room."
+) -> Iterator[None]:
     """Turns the operating system's refusals about `path` into a StoreError that says what to do."""
     try:
         yield
@@ -45,5 +47,5 @@ def storing(path: Path) -> Iterator[None]:
         raise StoreError(
             f"the file system refused it: {error.strerror or error}",
             where=str(path),
-            remedy="Choose a folder that you may write (--out) and that has room.",
+            remedy=remedy,
         ) from error

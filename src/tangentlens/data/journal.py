@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tangentlens.atomic import storing
 from tangentlens.errors import InvalidInputError, StoreError
 
 
@@ -73,14 +74,7 @@ class Journal:
 
     @staticmethod
     def _append(path: Path, entries: list[dict[str, Any]]) -> None:
-        try:
-            with path.open("ab") as stream:
-                stream.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"the finished pieces cannot be written: {error.strerror or error}",
-                where=str(path),
-                remedy="Choose a folder that you may write and that has room.",
-            ) from error
+        with storing(path), path.open("ab") as stream:
+            stream.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            stream.flush()
+            os.fsync(stream.fileno())

@@ -7,11 +7,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tangentlens.errors import StoreError
+from tangentlens.atomic import storing
 
 MANIFEST = "manifest.json"
 
@@ -103,15 +103,5 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _caching(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"the cache cannot be written: {error.strerror or error}",
-            where=str(folder),
-            remedy="Set XDG_CACHE_HOME to a folder that you may write and that has room.",
-        ) from error
+def _caching(folder: Path) -> AbstractContextManager[None]:
+    return storing(folder, remedy="Set XDG_CACHE_HOME to a folder that you may write and that has room.")
