@@ -97,6 +97,8 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
         figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
+    worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes)
+    figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
     for geometry, found in swept.items():
         figures |= _sweep_figures(_method(geometry), found, len(windows))
         arrays |= _sweep_arrays(geometry, found, lm, config, batch)
