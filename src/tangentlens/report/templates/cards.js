@@ -150,7 +150,7 @@
 
   const movedTokens = (title, moved, { layer, mode }) => {
     const places = [...moved.places(layer, mode)], logits = moved.logits(layer, mode);
-    const items = places.map((place, i) => make("li", {}, token(place), make("span", { class: "by" }, signed(logits[i]))));
+    const items = places.map((place, i) => make("li", {}, token(place), make("span", { class: "by" }, precise(logits[i], 2))));
     return make("div", {}, make("h4", {}, title), make("ul", { class: "moved" }, ...items));
   };
   const direction = (each) => make("div", { class: "card-direction" },
