@@ -256,3 +256,10 @@ def test_scores_that_know_nothing_lead_nowhere():
         low, high = spreads["auroc.pos.macro.lead.entk"]
         covered += low <= 0 <= high
     assert covered >= 8
+
+
+def test_moved_tokens_are_told_apart_from_a_shift_of_all(stored):
+    (record,) = stored.seeds
+    assert (record.array("raw.raised.logits") > 0).all()
+    assert (record.array("raw.lowered.logits") < 0).all()
+    assert (np.diff(record.array("raw.raised.logits"), axis=2) <= 0).all()

@@ -19,7 +19,10 @@ def moved_tokens(
     batch: Batch,
     count: int,
 ) -> Arrays:
-    """The tokens whose logits each output direction raises most and lowers most.
+    """The tokens whose logits each output direction raises most and lowers most, against the mean of all tokens.
+
+    A shift of all logits changes no probability, and the raw geometry's directions are mostly that: only what is left
+    without it tells tokens apart.
 
     Args:
         directions: unit, in the coordinates of S^(1/2) K_r S^(1/2).
@@ -34,6 +37,7 @@ def moved_tokens(
         else:
             columns = zip(layer, of_modes.tolist(), strict=True)
             logits = torch.cat([geometry.logit_directions(v[:, None], hidden[row]) for v, row in columns], dim=1)
+        logits = logits - logits.mean(dim=0)
         for kind, sign in _KINDS.items():
             found = torch.topk(sign * logits.T, count, dim=1)
             arrays[f"{kind}.tokens"].append(found.indices.cpu())

@@ -154,8 +154,8 @@
     return make("div", {}, make("h4", {}, title), make("ul", { class: "moved" }, ...items));
   };
   const direction = (each) => make("div", { class: "card-direction" },
-    ...(raised ? [movedTokens("Logits it raises", raised, each)] : []),
-    ...(lowered ? [movedTokens("Logits it lowers", lowered, each)] : []),
+    ...(raised ? [movedTokens("Logits it raises, against the mean of all tokens", raised, each)] : []),
+    ...(lowered ? [movedTokens("Logits it lowers, against that mean", lowered, each)] : []),
   );
 
   // The columns of the labels' table: what the run holds of it.
