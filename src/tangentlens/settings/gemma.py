@@ -38,6 +38,7 @@ from tangentlens.settings.gemma_alignment import (
     judged,
     layer_figures,
     method_figures,
+    method_of,
     mode_table,
 )
 from tangentlens.settings.gemma_choice import choice_figures
@@ -83,7 +84,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     }
     began = time.perf_counter()
     k = min(config.kernel.modes, len(windows) - 1, lm.d_model)
-    scores = {_method(geometry): found.readings("scores").permute(1, 0, 2) for geometry, found in swept.items()}
+    scores = {method_of(geometry): found.readings("scores").permute(1, 0, 2) for geometry, found in swept.items()}
     scores["pca"] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
     methods = {name: judged(name, values, task) for name, values in scores.items()}
     pca_seconds = time.perf_counter() - began
@@ -100,7 +101,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes)
     figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
     for geometry, found in swept.items():
-        figures |= _sweep_figures(_method(geometry), found, len(windows))
+        figures |= _sweep_figures(method_of(geometry), found, len(windows))
         arrays |= _sweep_arrays(geometry, found, lm, config, batch)
     figures |= choice_figures({geometry: _kinds(found) for geometry, found in swept.items()}, task, seed)
     ids = _occurring(arrays)
@@ -159,11 +160,6 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
     return _Swept(found, found.groups, time.perf_counter() - began)
 
 
-def _method(geometry: str) -> str:
-    """How figures call the kernels of a geometry; those of the paper's have the plain name."""
-    return "entk" if geometry == "raw" else f"entk_{geometry}"
-
-
 def _prefix(method: str) -> str:
     """How arrays call a method."""
     return {"entk": "raw"}.get(method, method.removeprefix("entk_"))
@@ -173,18 +169,18 @@ def _first(swept: Mapping[str, _Swept]) -> _Swept:
     return next(iter(swept.values()))
 
 
-def _kinds(found: _Swept) -> dict[str, tuple[tuple[str, ...], dict[str, Float[Tensor, "N layers k"]]]]:
-    """Classes of weights -> their groups' scores, one for each way to score a mode."""
+def _kinds(found: _Swept) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
+    """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
     classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
     first, second = found.readings("scores"), found.readings("second")
     kinds = {"first": first, "norm": found.readings("norm"), "first_two": torch.cat([first, second], dim=2)}
-    chosen: dict[str, tuple[tuple[str, ...], dict[str, Tensor]]] = {}
-    for name, part in classes.items():
-        rows = [place for place, group in enumerate(found.groups) if part in group]
-        members = tuple(found.groups[row] for row in rows)
-        if rows and members not in [known for known, _ in chosen.values()]:
-            chosen[name] = (members, {kind: values[rows].permute(1, 0, 2) for kind, values in kinds.items()})
-    return chosen
+    rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
+    distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
+    return {
+        name: {kind: values[rows[name]].permute(1, 0, 2) for kind, values in kinds.items()}
+        for name in classes
+        if name in distinct.values()
+    }
 
 
 def _paper_layer_figures(method: Method, task: Task, lm: LanguageModel, groups: Sequence[str]) -> Figures:

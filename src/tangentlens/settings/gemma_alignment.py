@@ -66,6 +66,11 @@ class Method:
     test_scores: Float[Tensor, "n L"]
 
 
+def method_of(geometry: str) -> str:
+    """How figures call the kernels of a geometry; those of the paper's have the plain name."""
+    return "entk" if geometry == "raw" else f"entk_{geometry}"
+
+
 def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
     """A method's scores with everything chosen on the train half."""
     every = select_modes(scores, task.labels, task.train)

@@ -15,8 +15,8 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.settings.figures import Figures
 from tangentlens.settings.gemma_alignment import Task
 
-# geometry -> class of weights -> (its groups, kind of score -> scores (N, layers, columns))
-Candidates = Mapping[str, Mapping[str, tuple[tuple[str, ...], Mapping[str, Tensor]]]]
+# geometry -> class of weights -> kind of score -> scores (N, layers, columns)
+Candidates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 
 
 def choice_figures(candidates: Candidates, task: Task, seed: int) -> Figures:
@@ -30,7 +30,7 @@ def choice_figures(candidates: Candidates, task: Task, seed: int) -> Figures:
         return {}
     figures: Figures = {}
     for geometry, classes in candidates.items():
-        for weights, (_, kinds) in classes.items():
+        for weights, kinds in classes.items():
             for kind, scores in kinds.items():
                 key = f"choice.{geometry}.{weights}.{kind}"
                 figures[f"{key}.validation"] = (_macro(scores[rows], labels[rows], inner), "ratio")

@@ -25,7 +25,7 @@ from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
 from tangentlens.settings.figures import Figures, Intervals, measurement
 from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
-from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged
+from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged, method_of
 from tangentlens.settings.gemma_config import Config
 
 _WINDOWS = 32  # whose probabilities of all tokens are in memory together
@@ -78,7 +78,7 @@ def _subject(config: Config, measured: Measurement) -> _Subject:
         arrays["labels.train"][:, 0].bool(),
         arrays["windows.story"],
     )
-    named = {"entk" if g == "raw" else f"entk_{g}": arrays[f"{g}.scores"] for g in words["geometries"]}
+    named = {method_of(geometry): arrays[f"{geometry}.scores"] for geometry in words["geometries"]}
     scores = {name: found.permute(1, 0, 2) for name, found in {**named, "pca": arrays["pca.scores"]}.items()}
     return _Subject(config, measured, task, scores, {name: judged(name, found, task) for name, found in scores.items()})
 

@@ -30,7 +30,9 @@ def moved_tokens(
         count: tokens of either kind.
     """
     arrays: dict[str, list[Tensor]] = {f"{kind}.{what}": [] for kind in _KINDS for what in ("tokens", "logits")}
-    hidden = _final_hidden(lm, batch)
+    needed = torch.zeros(1, dtype=torch.int64) if geometry.constant else strongest.unique()
+    states = _final_hidden(lm, {name: tensor[needed] for name, tensor in batch.items()})
+    hidden = dict(zip(needed.tolist(), states, strict=True))
     for layer, of_modes in zip(directions, strongest, strict=True):
         if geometry.constant:
             logits = geometry.logit_directions(layer.T, hidden[0])
