@@ -64,6 +64,7 @@ def test_arrays_and_figures_are_those_of_the_contract(found: Measurement) -> Non
         **{f"heatmap.{family}": (3, 3) for family in ("n", "m", "sum", "difference", "2n", "2m")},
         **{f"spectrum.group.{group}.weight": (48,) for group in ("hidden", "readout")},
         **dict.fromkeys(("singular_values.sum", "singular_values.difference"), (6,)),
+        **{f"film.{name}": (5, 25, 3) for name in ("input", "sum", "difference")},
         "spectrum.total": (5, 48),
         "cliffs": (len(found.arrays["cliffs"]),),
         "modes.rotated": (49, 24),
@@ -86,6 +87,20 @@ def test_heat_maps_add_up_to_the_overlaps(found: Measurement) -> None:
         assert float(row.mean()) == pytest.approx(found.figures[f"overlap.{family}.percent"])
     rows = torch.stack([found.arrays["heatmap.n"][1], found.arrays["heatmap.m"][1]])
     assert float(rows.mean()) == pytest.approx(found.figures["overlap.first_cliff.percent"])
+
+
+def test_the_last_frame_of_the_film_adds_up_to_the_overlaps(found: Measurement) -> None:
+    """Modes of a block by frequency sum to the captured squares: twice (of the input four times) its heat map."""
+    for name, block, features in (
+        ("input", slice(1, 13), 4),
+        ("sum", slice(13, 25), 2),
+        ("difference", slice(13, 25), 2),
+    ):
+        captured = found.arrays[f"film.{name}"][-1, block].double().sum() / (features * 3)
+        key = "first_cliff" if name == "input" else name
+        assert float(captured) == pytest.approx(
+            found.figures[f"overlap.{key}.percent"], abs=0.5 * 12 * 3 / (features * 3)
+        )
 
 
 def test_the_seed_decides_everything_and_nothing_global_is_touched(found: Measurement) -> None:

@@ -92,6 +92,13 @@ def test_figures_are_those_of_the_kernel_written_out(shared: Path) -> None:
     assert float(found.arrays["overlap.sum"][-1]) == pytest.approx(expected, abs=1e-2)
     assert len([key for key in found.figures if key.startswith("overlap.group.W_")]) == 9 * 8
     assert found.arrays["tracks.values"].shape == (5, 3)
+    modes = max(3, 4 * len(keys) + 1)
+    for name in ("sum", "axis_sum"):
+        film = found.arrays[f"film.{name}"]
+        assert film.shape == (5, modes, 3)
+        assert film.dtype == torch.uint8
+    held = found.arrays["film.sum"][-1, : 2 * len(keys) + 1, [k - 1 for k in keys]].double().sum() / (2 * len(keys))
+    assert float(held) == pytest.approx(expected, abs=0.5 * (2 * len(keys) + 1) / 2 + 0.1)
     torch.testing.assert_close(
         found.arrays["tracks.values"][-1], found.arrays["spectrum.group.W_U"][:3], rtol=1e-5, atol=1e-8
     )

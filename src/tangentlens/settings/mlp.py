@@ -1,4 +1,15 @@
-"""The paper's first setting: an MLP learns modular addition, and its kernel is followed through training."""
+"""The paper's first setting: an MLP learns modular addition, and its kernel is followed through training.
+
+Arrays of one seed, E checkpoints, N = p^2 inputs, h = floor(p/2):
+    epoch (E,) int64; train.loss, train.accuracy, test.loss, test.accuracy (E,)     accuracies in 0..1
+    overlap.input, overlap.sum, overlap.difference, overlap.sum.derivative (E,)     percent (per epoch)
+    overlap.null (E, R) float32                                     of the second block with random feature spaces
+    film.input, film.sum, film.difference (E, 8h + 1, h) uint8      percent of each mode at each frequency
+    spectrum.total (E, 16h), spectrum.group.P (16h,), cliffs (c,)   leading eigenvalues, cliffs found by the rule
+    heatmap.<family> (3, h)                                         percent of each frequency in mode 0 and both blocks
+    modes (N, 16h), modes.rotated (N, 8h) float32, modes.frequency (8h,) int64      at the last checkpoint
+    parameter.P                                                     the network at its last checkpoint
+"""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +26,7 @@ from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
-from tangentlens.features.fourier import FAMILIES, fourier_family
+from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
 from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.linearised import compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
@@ -24,6 +35,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
 from tangentlens.settings.evidence_config import EvidenceConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.frequency_film import FilmFeatures, film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import (
     accuracy_figures,
     cliff_figures,
@@ -104,6 +116,7 @@ class _Moment:
     spectrum: Float[Tensor, " m"]
     overlaps: Mapping[str, SubspaceOverlap]
     null_overlaps: Float[Tensor, " R"]
+    film: Arrays
     worst_residual: float
     converged: bool
     kernel_seconds: float
@@ -127,6 +140,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     model = QuadraticMLP(p, config.model.width, generator)
     families = {name: fourier_family(name, p) for name in FAMILIES}
     bases = family_bases(p)
+    pictured = film_features(_film_families(families))
     nulls = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
 
     moments: list[_Moment] = []
@@ -136,7 +150,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
         model, inputs, labels(p), split.train, split.test, mean_squared_error, config.training, generator
     ):
         reading = read_kernel(model, inputs, config)
-        moments.append(_moment(checkpoint, reading, bases, nulls, p))
+        moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
         progress(stage, len(moments), steps)
 
     # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
@@ -217,13 +231,30 @@ def _cliffs(pairs: Eigenpairs, config: Config) -> tuple[Cliff, ...]:
     )
 
 
-def _moment(checkpoint: Checkpoint, reading: Reading, bases: Mapping[str, Tensor], nulls: Tensor, p: int) -> _Moment:
+def _film_families(families: Mapping[str, FeatureFamily]) -> dict[str, tuple[FeatureFamily, ...]]:
+    """What the paper's first block is about, then its second."""
+    return {
+        "input": (families["n"], families["m"]),
+        "sum": (families["sum"],),
+        "difference": (families["difference"],),
+    }
+
+
+def _moment(
+    checkpoint: Checkpoint,
+    reading: Reading,
+    bases: Mapping[str, Tensor],
+    nulls: Tensor,
+    pictured: FilmFeatures,
+    p: int,
+) -> _Moment:
     pairs = reading.pairs
     return _Moment(
         checkpoint=checkpoint,
         spectrum=pairs.values,
         overlaps=block_overlaps(pairs.vectors, bases, p),
         null_overlaps=random_feature_overlaps(pairs.vectors[:, list(paper_blocks(p)[1])], nulls),
+        film=film_frame(pairs.vectors[:, : paper_blocks(p)[1].stop], pictured),
         worst_residual=float(pairs.residuals.max()),
         converged=bool(pairs.converged.all()),
         kernel_seconds=reading.kernel_seconds,
@@ -247,7 +278,7 @@ def _curves(moments: list[_Moment]) -> Arrays:
     arrays["overlap.sum.derivative"] = central_differences(arrays["epoch"], arrays["overlap.sum"])
     arrays["overlap.null"] = torch.stack([moment.null_overlaps for moment in moments]).to(torch.float32)
     arrays["spectrum.total"] = torch.stack([moment.spectrum for moment in moments])
-    return arrays
+    return {**arrays, **film_arrays([moment.film for moment in moments])}
 
 
 def _overlap_figures(overlaps: Mapping[str, SubspaceOverlap]) -> Figures:

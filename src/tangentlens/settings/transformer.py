@@ -7,6 +7,8 @@ Arrays of one seed, E checkpoints, N = p^2 inputs, nine parameters P, K key freq
     frequencies.kernel, frequencies.embedding (K,) int64            key frequencies found from either
     frequencies.captured (floor(p/2), 2), frequencies.share (floor(p/2),)      what they were found from
     spectrum.group.P (m,), cliffs.group.P (c,) int64                leading eigenvalues, cliffs found by the rule
+    film.sum, film.axis_sum (E, m, floor(p/2)) uint8                percent of the unembedding's leading modes at each
+                                                                    frequency; m = max(analysis.tracked_modes, 4K + 1)
     tracks.values (E, t), tracks.overlaps (E - 1, t)                the unembedding's leading modes, followed backwards
                                                                     from the last checkpoint; row 0 is the first one
     parameter.P                                                     the network at its last checkpoint
@@ -42,6 +44,7 @@ from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
 from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.frequency_film import film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import transition_figures
 from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.settings.transformer_config import Config
@@ -75,6 +78,7 @@ class _Dynamics:
     sum: Float[Tensor, " E"]
     axis_sum: Float[Tensor, " E"]
     null: Float[Tensor, "E R"]
+    film: Arrays
     pairs: tuple[Eigenpairs, ...]
     seconds: float
 
@@ -177,7 +181,9 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: i
     p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
     inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
     spaces = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
+    pictured = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
     nulls: list[Tensor] = []
+    frames: list[Arrays] = []
     modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
     found: list[tuple[float, float]] = []
     pairs: list[Eigenpairs] = []
@@ -190,10 +196,12 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: i
             (overlap_of_bases(first, bases["sum"]).percent, overlap_of_bases(second, bases["axis_sum"]).percent)
         )
         nulls.append(random_feature_overlaps(first, spaces))
+        frames.append(film_frame(here.vectors, pictured))
         pairs.append(_leading(here, config.analysis.tracked_modes))
         progress(stage, len(pairs), total)
     sums, axis_sums = torch.tensor(found, dtype=torch.float64).unbind(dim=1)
-    return _Dynamics(sums, axis_sums, torch.stack(nulls), tuple(pairs), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return _Dynamics(sums, axis_sums, torch.stack(nulls), film_arrays(frames), tuple(pairs), seconds)
 
 
 def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
@@ -302,6 +310,7 @@ def _dynamics_arrays(trained: TrainedSeed, dynamics: _Dynamics) -> Arrays:
         "overlap.axis_sum": dynamics.axis_sum,
         "overlap.null": dynamics.null.to(torch.float32),
         "overlap.sum.derivative": central_differences(trained.epochs, dynamics.sum),
+        **dynamics.film,
         "tracks.values": tracks.values.flip(0),
         "tracks.overlaps": tracks.overlaps.flip(0),
     }
