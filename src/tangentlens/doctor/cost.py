@@ -13,6 +13,7 @@ from tangentlens.doctor.record import Check, Verdict
 from tangentlens.doctor.subject import PLAN_WINDOWS, Block, Subject
 from tangentlens.doctor.weights import no_such_weight
 from tangentlens.kernels.budget import free_memory
+from tangentlens.kernels.pilot import COMBINATIONS, WINDOWS, pilot_passes
 from tangentlens.kernels.recording import Recording
 from tangentlens.kernels.stages import HIDDEN
 from tangentlens.models.language_model import differentiable_attention
@@ -20,10 +21,6 @@ from tangentlens.models.language_model import differentiable_attention
 _PROBES = 2  # random directions of a sweep beside its own
 _TIMED = 3  # backward passes that are timed
 _WORKSPACE = 2 * 2**30  # graphs and temporaries of a sweep, which runs its windows in chunks
-# the pilot of a sweep: products of the kernel on a few windows, then backward passes on some more, in many directions
-_RANGE_WINDOWS, _PILOT_WINDOWS, _PILOT_DIRECTIONS = 5, 16, 64
-_PRODUCT = 4  # a kernel's product in backward passes, measured on Gemma-3-270M
-_RANGE_COLUMNS = 8  # multiplied together: gradients of every weight, and the same weighted
 _GIB = 2**30
 
 
@@ -91,11 +88,10 @@ def _memory(subject: Subject, preset: str) -> Check:
 def duration(subject: Subject) -> Check:
     """How long the pilot and the backward passes of a sweep of that size take."""
     block, task = subject.largest_block, subject.task
-    blocks, passes, wide = len(subject.lm.blocks), _passes(subject), _pilot_directions(subject)
+    blocks, passes = len(subject.lm.blocks), _passes(subject)
     with differentiable_attention(subject.lm.model):
         forward, backward = (seconds / PLAN_WINDOWS for seconds in _timed(block))
-    few, some = (min(windows, task.windows) for windows in (_RANGE_WINDOWS, _PILOT_WINDOWS))
-    pilot = blocks * wide * (few * _PRODUCT + some) * backward
+    pilot = blocks * backward * (pilot_passes(task.windows, task.directions) if _piloted(subject) else 0)
     swept = blocks * task.windows * (forward + passes * backward)
     found = (
         f"about {_spoken(pilot)} for the pilot and {_spoken(swept)} for the backward passes in {passes} directions "
@@ -122,13 +118,14 @@ def _demand(subject: Subject, names: Collection[str]) -> Demand:
 
 
 def _pilot_bytes(subject: Subject, names: Collection[str], weights: int) -> int:
-    """The larger of the two parts of a pilot; nothing where every coordinate is a direction."""
-    wide = _pilot_directions(subject)
-    if not wide:
+    """Gradients of every weight and the same weighted, or the directions found and one sweep of a few windows."""
+    if not _piloted(subject):
         return 0
     graph = 2 * subject.largest_block.planned.plan.bytes_per_example
-    products = 2 * _RANGE_COLUMNS * weights + min(_WORKSPACE, _RANGE_WINDOWS * _RANGE_COLUMNS * graph)
-    return max(products, min(_PILOT_WINDOWS, subject.task.windows) * (_window_bytes(subject, names, wide) + graph))
+    columns = COMBINATIONS * weights
+    windows = min(WINDOWS, subject.task.windows)
+    swept = columns + windows * (_window_bytes(subject, names, subject.task.directions) + graph)
+    return max(2 * columns + min(_WORKSPACE, windows * COMBINATIONS * graph), swept)
 
 
 def _window_bytes(subject: Subject, names: Collection[str], directions: int) -> int:
@@ -151,10 +148,9 @@ def _passes(subject: Subject) -> int:
     return wanted + _PROBES if wanted < d else d
 
 
-def _pilot_directions(subject: Subject) -> int:
-    """Those that a pilot looks at; none where every coordinate is a direction."""
-    wanted, d = subject.task.directions, subject.lm.d_model
-    return min(d, max(_PILOT_DIRECTIONS, 2 * wanted)) if wanted < d else 0
+def _piloted(subject: Subject) -> bool:
+    """Whether a pilot chooses directions: not where every coordinate is one."""
+    return subject.task.directions < subject.lm.d_model
 
 
 def _timed(block: Block) -> tuple[float, float]:

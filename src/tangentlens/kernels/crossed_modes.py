@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.groups import Group
-from tangentlens.kernels.sweep import Sweep, planned_chain, stagewise_kernel
+from tangentlens.kernels.passes import planned_chain, stagewise_kernel
+from tangentlens.kernels.sweep import Sweep
 from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention
 from tangentlens.progress import Progress, silent
 

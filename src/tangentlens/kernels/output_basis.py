@@ -1,6 +1,6 @@
 """The few output directions on which a sweep compresses the kernels, and the probes that tell what they miss."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -37,13 +37,13 @@ def range_directions(kernel: StagewiseKernel, directions: int, *, seed: int) -> 
     return left[:, :directions].contiguous()
 
 
-def directions_of_modes(modes: Iterable[Float[Tensor, "N s k"]], directions: int) -> Float[Tensor, "s r"]:
-    """The orthonormal directions that hold most of many unit modes, all alike: the sum over modes of |Q^T v|^2.
+def leading_directions(outputs: Float[Tensor, "n d s"], directions: int) -> Float[Tensor, "d r"]:
+    """The orthonormal directions that hold most of what some windows' outputs do, all windows alike.
 
-    Not weighted by eigenvalue: the first mode of the raw geometry, ten times the second, would be served alone.
+    The sum over windows of |Q^T X|^2 / |X|^2 is greatest: one window of large outputs must not be served alone.
     """
-    moment = sum(torch.einsum("nsk,ntk->st", v, v) for v in modes)
-    vectors: Tensor = torch.linalg.eigh(torch.as_tensor(moment))[1]
+    alike = outputs / outputs.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(outputs.dtype).tiny)
+    vectors: Tensor = torch.linalg.eigh(torch.einsum("nds,nes->de", alike, alike))[1]
     return vectors.flip(1)[:, :directions].contiguous()
 
 

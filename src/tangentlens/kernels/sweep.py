@@ -6,7 +6,7 @@ lifted by the basis, are Rayleigh-Ritz pairs of the full kernel, and random prob
 far each is from an eigenpair of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,23 @@ from torch import Tensor
 
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
-from tangentlens.errors import InvalidInputError, UnsupportedModelError
+from tangentlens.errors import InvalidInputError
 from tangentlens.groups import Group
-from tangentlens.kernels.backward_sweep import PlannedStage, StageFrames, backward_sweep, plan_stages
-from tangentlens.kernels.compressed import CompressedKernel, FrameParts
+from tangentlens.kernels.backward_sweep import backward_sweep
+from tangentlens.kernels.compressed import CompressedKernel
 from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
 from tangentlens.kernels.language_groups import LanguageGroups, resolve_language_groups
-from tangentlens.kernels.output_basis import directions_of_modes, probe_directions, range_directions
-from tangentlens.kernels.stages import Chain, cut
-from tangentlens.kernels.stagewise import StagewiseKernel
-from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspace, sweep_fingerprint
+from tangentlens.kernels.passes import (
+    complete,
+    cotangents_of,
+    flat,
+    planned_chain,
+    stage_inputs,
+    stagewise_kernel,
+)
+from tangentlens.kernels.pilot import WINDOWS, Pilot, pilot_directions
+from tangentlens.kernels.sweep_workspace import InFolder, InMemory, sweep_fingerprint
 from tangentlens.kernels.swept_modes import SweptModes, swept_modes
-from tangentlens.kernels.truncation import without_negligible_positions
 from tangentlens.models.checks import check_modes
 from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention, last_positions
 from tangentlens.operators import LinearOperator
@@ -37,12 +42,6 @@ from tangentlens.records import Eigenpairs
 
 # what to take of a kernel and its modes while the kernel is there
 Reading = Callable[[CompressedKernel, SweptModes], Mapping[str, Tensor]]
-
-_RANGE = 64  # directions of a pilot, at least, of which the sweep's are chosen
-_PILOT_MODES, _PILOT_TOLERANCE = 25, 0.3  # of every group; their space need not be exact
-_FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
-_PLAN_WINDOWS = 7
-_NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
 
 
 def nothing_more(kernel: CompressedKernel, modes: SweptModes) -> Mapping[str, Tensor]:  # noqa: ARG001
@@ -120,7 +119,7 @@ def sweep(
     probes: int = 2,
     modes: int | None = None,
     tolerance: float = 1e-2,
-    pilot_windows: int = 16,
+    pilot_windows: int = WINDOWS,
     seed: int = 0,
     read: Reading = nothing_more,
     work: Path | None = None,
@@ -161,16 +160,16 @@ def sweep(
     with differentiable_attention(lm.model):
         chain, planned = planned_chain(lm, batch, chosen)
         units = logit_geometry(lm, geometry)
+        inputs, hidden = stage_inputs(chain, planned, batch, workspace)
         basis = workspace.basis()
         if basis is None:
-            basis = _basis(chain, planned, batch, chosen, units, directions, pilot_windows, seed, progress)
+            basis = _basis(Pilot(lm, planned, chosen, inputs, hidden, units, seed, progress), directions, pilot_windows)
             workspace.keep_basis(basis)
-        inputs, hidden = stage_inputs(chain, planned, batch, workspace)
-        cotangents = _cotangents(units, hidden, basis, probes if basis.shape[1] < lm.d_model else 0, seed)
+        cotangents = cotangents_of(units, hidden, basis, probes if basis.shape[1] < lm.d_model else 0, seed)
         passing = backward_sweep(planned, inputs, cotangents, workspace, progress)
         kernels: dict[str, LinearOperator] = {}
-        for group, frames in _complete(chosen, planned, passing):
-            kernel = CompressedKernel(frames, basis.shape[1], group.name)
+        for group, frames in complete(chosen, planned, passing):
+            kernel = CompressedKernel(flat(frames), basis.shape[1], group.name)
             if modes is None:
                 kernels[group.name] = kernel
             elif workspace.modes(group.name) is None:
@@ -233,90 +232,14 @@ def refine(
         return RefinedModes(pairs, kernel)
 
 
-def planned_chain(lm: LanguageModel, batch: Batch, groups: Sequence[Group]) -> tuple[Chain, list[PlannedStage]]:
-    """The model cut into stages, and how those above the groups' lowest parameter use the groups' parameters."""
-    chain = cut(lm, batch)
-    return chain, plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, groups))
-
-
-def stagewise_kernel(
-    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, units: LogitGeometry, group: Group
-) -> StagewiseKernel:
-    """The full kernel of a group on some windows, matrix-free."""
-    lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
-    above = planned[: lowest + 1]
-    inputs, hidden = stage_inputs(chain, above, batch, InMemory())
-    return StagewiseKernel(chain.lm, above, inputs, units.factors(hidden), group.parameters, group.name)
-
-
-def stage_inputs(
-    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, workspace: SweepWorkspace
-) -> tuple[list[dict[str, Tensor]], Float[Tensor, "N d"]]:
-    """The inputs of every planned stage for all windows, and the final hidden state at their last positions."""
-    windows = len(batch["input_ids"])
-    joined: list[dict[str, Tensor]] = [{} for _ in planned]
-    finals: list[Tensor] = []
-    for start in range(0, windows, _FORWARD_WINDOWS):
-        rows = slice(start, start + _FORWARD_WINDOWS)
-        every = chain.inputs({name: tensor[rows] for name, tensor in batch.items()})
-        with torch.no_grad():
-            finals.append(chain.stages[-1].module(**every[-1]))
-        for stage, inputs in zip(planned, joined, strict=True):
-            for name, piece in every[stage.index].items():
-                if name not in inputs:
-                    shape = (windows, *piece.shape[1:])
-                    inputs[name] = workspace.room(f"inputs-{stage.index}-{name}", shape, piece)
-                inputs[name][rows] = piece
-    return joined, torch.cat(finals)
-
-
-def _basis(
-    chain: Chain,
-    planned: Sequence[PlannedStage],
-    batch: Batch,
-    groups: Sequence[Group],
-    units: LogitGeometry,
-    directions: int | Tensor,
-    pilot_windows: int,
-    seed: int,
-    progress: Progress,
-) -> Float[Tensor, "d r"]:
+def _basis(pilot: Pilot, directions: int | Tensor, windows: int) -> Float[Tensor, "d r"]:
     """The basis given, the whole space, or what a pilot finds."""
-    d = chain.lm.d_model
+    d = pilot.lm.d_model
     if isinstance(directions, Tensor):
         return _checked_basis(directions, d)
     if directions >= d:
         return torch.eye(d, dtype=torch.float64)
-    few = _spread(batch, max(2, pilot_windows // 3))
-    wide = range_directions(
-        stagewise_kernel(chain, planned, few, units, _union(groups)), min(d, max(_RANGE, 2 * directions)), seed=seed
-    )
-    return wide @ directions_of_modes(
-        _pilot_modes(chain, planned, _spread(batch, pilot_windows), groups, units, wide, progress), directions
-    )
-
-
-def _pilot_modes(
-    chain: Chain,
-    planned: Sequence[PlannedStage],
-    batch: Batch,
-    groups: Sequence[Group],
-    units: LogitGeometry,
-    wide: Float[Tensor, "d s"],
-    progress: Progress,
-) -> Iterator[Float[Tensor, "N s k"]]:
-    """The leading modes of every group on a few windows, from many directions."""
-    workspace = InMemory()
-    inputs, hidden = stage_inputs(chain, planned, batch, workspace)
-    cotangents = _cotangents(units, hidden, wide, 0, 0)
-
-    def pilot(_stage: str, done: int, total: int) -> None:
-        progress("pilot", done, total)
-
-    for group, frames in _complete(groups, planned, backward_sweep(planned, inputs, cotangents, workspace, pilot)):
-        kernel = CompressedKernel(frames, wide.shape[1], group.name)
-        modes = swept_modes(kernel, _PILOT_MODES, _PILOT_TOLERANCE, chain.lm.d_model)
-        yield modes.pairs.vectors.unflatten(0, (len(hidden), -1))
+    return pilot_directions(pilot, directions, windows)
 
 
 def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...]) -> InFolder:
@@ -339,68 +262,6 @@ def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...
     named = {group.name: group.parameters for group in chosen}
     listed = [named, geometry, given, probes, modes, tolerance, pilot_windows, seed]
     return InFolder(work, sweep_fingerprint(lm.model, batch, {"options": listed}))
-
-
-def _cotangents(
-    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Float[Tensor, "d r"], probes: int, seed: int
-) -> Float[Tensor, "R N d"]:
-    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype."""
-    drawn = probe_directions(basis, len(hidden), probes, seed=seed + 1)
-    directions = torch.cat([basis.T[:, None, :].expand(-1, len(hidden), -1), drawn])  # (R, N, d)
-    found = directions.new_empty(directions.shape, dtype=hidden.dtype)
-    for start in range(0, len(hidden), _FORWARD_WINDOWS):
-        rows = slice(start, start + _FORWARD_WINDOWS)
-        found[:, rows] = torch.einsum("rnd,nde->rne", directions[:, rows], units.factors(hidden[rows])).to(hidden.dtype)
-    return found
-
-
-def _complete(
-    groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFrames]
-) -> Iterator[tuple[Group, tuple[FrameParts, ...]]]:
-    """Each group with the factors of all its parameters, as soon as the last of them is there."""
-    owner = {name: group for group in groups for name in group.parameters}
-    missing = {group.name: 0 for group in groups}
-    for stage in planned:
-        for name in stage.names.values():
-            missing[owner[name].name] += 1
-    held: dict[str, dict[str, tuple[FrameParts, ...]]] = {group.name: {} for group in groups}
-    for found in factors:
-        for name, frames in found.items():
-            group = owner[name]
-            smaller = tuple(_trimmed(frame) for frame in frames)
-            held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)
-            missing[group.name] -= 1
-            if missing[group.name] == 0:
-                yield group, tuple(frame for frames in held.pop(group.name).values() for frame in frames)
-
-
-def _joined(name: str, first: tuple[FrameParts, ...], second: tuple[FrameParts, ...]) -> tuple[FrameParts, ...]:
-    """The uses of one parameter in two stages: their gradients add up."""
-    if not first:
-        return second
-    if len(first) > 1 or len(second) > 1 or first[0].sizes != second[0].sizes:
-        raise UnsupportedModelError("two blocks share this parameter and use parts of it in different ways", where=name)
-    return (FrameParts((*first[0].parts, *second[0].parts)),)
-
-
-def _trimmed(frame: FrameParts) -> FrameParts:
-    return FrameParts(tuple(without_negligible_positions(part, _NEGLIGIBLE)[0] for part in frame.parts))
-
-
-def _wanted(lm: LanguageModel, groups: Sequence[Group]) -> dict[int, str]:
-    parameters = dict(lm.model.named_parameters())
-    return {id(parameters[name]): name for group in groups for name in group.parameters}
-
-
-def _union(groups: Sequence[Group]) -> Group:
-    return Group("all groups", tuple(name for group in groups for name in group.parameters))
-
-
-def _spread(batch: Batch, count: int) -> dict[str, Tensor]:
-    """So many windows, evenly spread over the batch; all of them where there are fewer."""
-    total = len(batch["input_ids"])
-    rows = torch.linspace(0, total - 1, min(count, total)).round().long()
-    return {name: tensor[rows] for name, tensor in batch.items()}
 
 
 def _checked_basis(basis: Tensor, d: int) -> Float[Tensor, "d r"]:

@@ -70,7 +70,7 @@ class KernelConfig(BaseModel):
     modes: int = Field(default=25, ge=2, description="leading modes of each kernel")
     directions: int = Field(default=24, ge=2, description="r, output directions of the sweep")
     probes: int = Field(default=2, ge=1, description="random directions a window, for the error of the compression")
-    tolerance: float = Field(default=0.05, gt=0, description="relative residual of the modes on the compressed rows")
+    tolerance: float = Field(default=0.1, gt=0, description="relative residual of the modes on the compressed rows")
     pilot_windows: int = Field(default=16, ge=1, description="windows that the directions are found on")
 
 

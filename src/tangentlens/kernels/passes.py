@@ -1,0 +1,126 @@
+"""What a sweep, its pilot and a refinement share: planned stages and their inputs, cotangents, the factors by group."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.errors import UnsupportedModelError
+from tangentlens.groups import Group
+from tangentlens.kernels.backward_sweep import PlannedStage, StageFrames, plan_stages
+from tangentlens.kernels.compressed import FrameParts
+from tangentlens.kernels.geometry import LogitGeometry
+from tangentlens.kernels.output_basis import probe_directions
+from tangentlens.kernels.stages import Chain, cut
+from tangentlens.kernels.stagewise import StagewiseKernel
+from tangentlens.kernels.sweep_workspace import InMemory, SweepWorkspace
+from tangentlens.kernels.truncation import without_negligible_positions
+from tangentlens.models.language_model import Batch, LanguageModel
+
+_FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
+_PLAN_WINDOWS = 7
+_NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
+
+# parameter -> the factors of its uses, for the parameters of one group
+GroupFrames = Mapping[str, tuple[FrameParts, ...]]
+
+
+def planned_chain(lm: LanguageModel, batch: Batch, groups: Sequence[Group]) -> tuple[Chain, list[PlannedStage]]:
+    """The model cut into stages, and how those above the groups' lowest parameter use the groups' parameters."""
+    chain = cut(lm, batch)
+    return chain, plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, groups))
+
+
+def stagewise_kernel(
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, units: LogitGeometry, group: Group
+) -> StagewiseKernel:
+    """The full kernel of a group on some windows, matrix-free."""
+    lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
+    above = planned[: lowest + 1]
+    inputs, hidden = stage_inputs(chain, above, batch, InMemory())
+    return StagewiseKernel(chain.lm, above, inputs, units.factors(hidden), group.parameters, group.name)
+
+
+def stage_inputs(
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, workspace: SweepWorkspace
+) -> tuple[list[dict[str, Tensor]], Float[Tensor, "N d"]]:
+    """The inputs of every planned stage for all windows, and the final hidden state at their last positions."""
+    windows = len(batch["input_ids"])
+    joined: list[dict[str, Tensor]] = [{} for _ in planned]
+    finals: list[Tensor] = []
+    for start in range(0, windows, _FORWARD_WINDOWS):
+        rows = slice(start, start + _FORWARD_WINDOWS)
+        every = chain.inputs({name: tensor[rows] for name, tensor in batch.items()})
+        with torch.no_grad():
+            finals.append(chain.stages[-1].module(**every[-1]))
+        for stage, inputs in zip(planned, joined, strict=True):
+            for name, piece in every[stage.index].items():
+                if name not in inputs:
+                    shape = (windows, *piece.shape[1:])
+                    inputs[name] = workspace.room(f"inputs-{stage.index}-{name}", shape, piece)
+                inputs[name][rows] = piece
+    return joined, torch.cat(finals)
+
+
+def cotangents_of(
+    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Float[Tensor, "d r"], probes: int, seed: int
+) -> Float[Tensor, "R N d"]:
+    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype."""
+    drawn = probe_directions(basis, len(hidden), probes, seed=seed + 1)
+    directions = torch.cat([basis.T[:, None, :].expand(-1, len(hidden), -1), drawn])  # (R, N, d)
+    found = directions.new_empty(directions.shape, dtype=hidden.dtype)
+    for start in range(0, len(hidden), _FORWARD_WINDOWS):
+        rows = slice(start, start + _FORWARD_WINDOWS)
+        found[:, rows] = torch.einsum("rnd,nde->rne", directions[:, rows], units.factors(hidden[rows])).to(hidden.dtype)
+    return found
+
+
+def complete(
+    groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFrames]
+) -> Iterator[tuple[Group, GroupFrames]]:
+    """Each group with the factors of all its parameters, as soon as the last of them is there."""
+    owner = {name: group for group in groups for name in group.parameters}
+    missing = {group.name: 0 for group in groups}
+    for stage in planned:
+        for name in stage.names.values():
+            missing[owner[name].name] += 1
+    held: dict[str, dict[str, tuple[FrameParts, ...]]] = {group.name: {} for group in groups}
+    for found in factors:
+        for name, frames in found.items():
+            group = owner[name]
+            smaller = tuple(_trimmed(frame) for frame in frames)
+            held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)
+            missing[group.name] -= 1
+            if missing[group.name] == 0:
+                yield group, held.pop(group.name)
+
+
+def flat(frames: GroupFrames) -> tuple[FrameParts, ...]:
+    """The factors of all parameters of a group, one after another."""
+    return tuple(frame for found in frames.values() for frame in found)
+
+
+def _joined(name: str, first: tuple[FrameParts, ...], second: tuple[FrameParts, ...]) -> tuple[FrameParts, ...]:
+    """The uses of one parameter in two stages: their gradients add up."""
+    if not first:
+        return second
+    if len(first) > 1 or len(second) > 1 or first[0].sizes != second[0].sizes:
+        raise UnsupportedModelError("two blocks share this parameter and use parts of it in different ways", where=name)
+    return (FrameParts((*first[0].parts, *second[0].parts)),)
+
+
+def _trimmed(frame: FrameParts) -> FrameParts:
+    return FrameParts(tuple(without_negligible_positions(part, _NEGLIGIBLE)[0] for part in frame.parts))
+
+
+def _wanted(lm: LanguageModel, groups: Sequence[Group]) -> dict[int, str]:
+    parameters = dict(lm.model.named_parameters())
+    return {id(parameters[name]): name for group in groups for name in group.parameters}
+
+
+def _spread(batch: Batch, count: int) -> dict[str, Tensor]:
+    """So many windows, evenly spread over the batch; all of them where there are fewer."""
+    total = len(batch["input_ids"])
+    rows = torch.linspace(0, total - 1, min(count, total)).round().long()
+    return {name: tensor[rows] for name, tensor in batch.items()}
