@@ -21,6 +21,7 @@ from tangentlens.data.window_search import PAPER_POS, WindowRules, build_windows
 from tangentlens.data.windows_file import read_windows, write_windows
 from tangentlens.kernels.sweep import Sweep
 from tangentlens.models.language_model import LanguageModel
+from tangentlens.settings.gemma_config import KernelConfig
 
 
 def main() -> None:
@@ -28,17 +29,18 @@ def main() -> None:
     parser.add_argument("--model", default="google/gemma-3-270m")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--windows", type=int, default=256)
-    parser.add_argument("--directions", type=int, default=24)
+    parser.add_argument("--directions", type=int, default=KernelConfig().directions)
     parser.add_argument("--layers", type=int, nargs="+", default=[16, 13])
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args()
     lm = tl.language_model(options.model)
     batch = {"input_ids": windows(lm, options)}
-    began = time.perf_counter()
+    began, kernel = time.perf_counter(), KernelConfig()
     swept = tl.sweep(
-        lm, batch, groups="down_proj", geometry="raw", directions=options.directions, probes=2, modes=25,
-        tolerance=0.05, work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
+        lm, batch, groups=kernel.groups, geometry="raw", directions=options.directions, probes=kernel.probes,
+        modes=kernel.modes, tolerance=kernel.tolerance, pilot_windows=kernel.pilot_windows,
+        work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
     )  # fmt: skip
     print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
     for layer in options.layers:
