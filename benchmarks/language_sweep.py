@@ -3,9 +3,9 @@
 Both sides run in one process on the same windows. The paper solves one layer after another: 50 steps of Lanczos, each
 a forward and a backward pass and a forward-mode product through the whole model; one step is timed at a low, a middle
 and a high layer (medians), and the other layers are interpolated. The sweep is timed as it is: pilot, backward passes,
-modes.
+modes. For other numbers of windows its pilot is counted, the rest grows in proportion.
 
-    python benchmarks/language_sweep.py [--model google/gemma-3-270m] [--windows 32] [--directions 24] [--repeats 3]
+    python benchmarks/language_sweep.py [--model google/gemma-3-270m] [--windows 64] [--directions 24] [--repeats 3]
 """
 
 import argparse
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 import tangentlens as tl
+from tangentlens.kernels.pilot import pilot_passes
 from tangentlens.models.language_model import LanguageModel, differentiable_attention
+from tangentlens.settings.gemma_config import KernelConfig
 
 _PAPER_STEPS = 50
 
@@ -65,9 +67,9 @@ def paper_step(lm: LanguageModel, batch: dict[str, Tensor], name: str) -> Callab
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="google/gemma-3-270m")
-    parser.add_argument("--windows", type=int, default=32)
+    parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--directions", type=int, default=24)
+    parser.add_argument("--directions", type=int, default=KernelConfig().directions)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--text", type=Path, help="stories; random tokens where there are none, which take as long")
     options = parser.parse_args()
@@ -87,10 +89,10 @@ def main() -> None:
         if done == total:
             marks[stage] = time.perf_counter()
 
-    began = time.perf_counter()
+    began, kernel = time.perf_counter(), KernelConfig()
     tl.sweep(
-        lm, batch, groups="down_proj", geometry="raw", directions=options.directions, probes=2, modes=25,
-        tolerance=0.05, progress=note,
+        lm, batch, groups=kernel.groups, geometry="raw", directions=options.directions, probes=kernel.probes,
+        modes=kernel.modes, tolerance=kernel.tolerance, pilot_windows=kernel.pilot_windows, progress=note,
     )  # fmt: skip
     whole = time.perf_counter() - began
     pilot = marks["pilot"] - began
@@ -100,11 +102,11 @@ def main() -> None:
     for layer, step in zip(layers, steps, strict=True):
         print(f"one step of the paper's procedure, layer {layer:2d}: {step:.1f} forward passes")
     print(f"the paper's procedure, {_PAPER_STEPS} steps for each of {blocks} layers: {paper:.0f} forward passes")
-    print(
-        f"the sweep without its pilot: {windows_share:.1f} forward passes; the pilot, the same for any N: {pilot:.0f} s"
-    )
+    print(f"the sweep without its pilot: {windows_share:.1f} forward passes; the pilot: {pilot:.0f} s")
+    counted = pilot_passes(options.windows, options.directions, kernel.pilot_windows)
     for count in (256, 1024):
-        total = windows_share + pilot / (forward * count / options.windows)
+        longer = pilot_passes(count, options.directions, kernel.pilot_windows) / counted
+        total = windows_share + pilot * longer / (forward * count / options.windows)
         print(f"  at N = {count}: {total:.0f} forward passes, {paper / total:.0f} times cheaper")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB")
 
