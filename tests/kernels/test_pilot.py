@@ -44,6 +44,18 @@ def test_the_outputs_of_the_moves_are_unit_modes(family):
             assert float(inside) == pytest.approx(float(mixing.norm()), rel=1e-4), name
 
 
+def test_a_group_without_any_effect_moves_nothing():
+    lm = language_model(zoo.tiny("llama"))
+    names = ["model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"]
+    with torch.no_grad():
+        lm.model.get_submodule("model.layers.1.mlp.up_proj").weight.zero_()
+    with differentiable_attention(lm.model):
+        some = pilot(lm, zoo.windows(8), names)
+        moves = _moves(some, torch.arange(8), orthonormal(lm.d_model, 4))
+        assert float(moves[names[1]].abs().max()) == 0 < float(moves[names[0]].abs().max())
+        assert bool(pilot_directions(some, 4, 8).isfinite().all())
+
+
 def test_windows_are_drawn_where_the_modes_live():
     lm = language_model(zoo.tiny("llama"))
     batch = zoo.windows(24)

@@ -31,6 +31,7 @@ from tangentlens.progress import Progress, silent
 WINDOWS = 16  # on which modes are found, where nothing else is asked for
 COMBINATIONS = 8  # of the modes' parameter directions, in memory together for all groups
 _MODES, _TOLERANCE = 25, 0.3  # of every group; their space need not be exact
+_ROUNDING = 1e-8  # share of the first eigenvalue: what is smaller is no mode
 _MORE = 4  # times as many windows see the combinations as the modes are found on
 _LESS = 3  # times fewer windows give the rough directions
 _FORWARD = 2  # a forward-mode product in backward passes, measured on Gemma-3-270M
@@ -145,8 +146,9 @@ def _moves(pilot: Pilot, rows: Int[Tensor, " n"], rough: Float[Tensor, "d r"]) -
     for group, frames in pilot.factors(rows, rough):
         kernel = CompressedKernel(flat(frames), rough.shape[1], group.name)
         pairs = swept_modes(kernel, _MODES, _TOLERANCE, pilot.lm.d_model).pairs
-        mixing = torch.randn(len(pairs.values), COMBINATIONS, generator=generator, dtype=torch.float64)
-        combined = (pairs.vectors / pairs.values) @ mixing.to(pairs.vectors)
+        there = pairs.values > _ROUNDING * pairs.values[0]
+        mixing = torch.randn(int(there.sum()), COMBINATIONS, generator=generator, dtype=torch.float64)
+        combined = (pairs.vectors[:, there] / pairs.values[there]) @ mixing.to(pairs.vectors)
         for name, parts in frames.items():
             made, parameter = frames_of[name]
             pulled = [
