@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
@@ -17,6 +18,7 @@ import language_cases as cases
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
+from tangentlens.evidence.corrections import corrected_p_values
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import last_tokens
 from tangentlens.kernels.sweep import refine, sweep
@@ -83,6 +85,7 @@ def test_a_run_holds_what_it_says(stored):
         "values": (L, k), "residuals": (L, k), "converged": (L, k), "share": (L, k), "scores": (L, N, k),
         "directions": (L, k, 24), "raised.tokens": (L, k, 3), "lowered.logits": (L, k, 3), "examples": (L, k, e),
         "examples.shares": (L, k, e, T), "auroc": (L, k, len(labels)), "sign": (L, k, len(labels)),
+        **dict.fromkeys(("auroc.low", "auroc.high", "p"), (L, k, len(labels))),
         "layer": (len(labels),), "mode": (len(labels),),
     }  # fmt: skip
     for geometry in ("raw", "fisher"):
@@ -124,6 +127,25 @@ def test_the_figures_are_those_of_the_scores(stored):
             assert stored.figures[f"auroc.{kind}.label.{name}.{method}"].value == pytest.approx(held_out)
             found += [held_out] if kind == "pos" else []
         assert stored.figures[f"auroc.pos.macro.{method}"].value == pytest.approx(np.mean(found))
+
+
+def test_every_mode_is_judged_on_the_test_half_with_the_sign_of_the_train_half(stored):
+    (record,) = stored.seeds
+    labels, train = record.array("labels.matrix").astype(bool), record.array("labels.train")[:, 0].astype(bool)
+    for prefix in ("raw", "fisher", "pca"):
+        scores = record.array(f"{prefix}.scores")
+        value, low, high, p, sign = (
+            record.array(f"{prefix}.{name}") for name in ("auroc", "auroc.low", "auroc.high", "p", "sign")
+        )
+        uncorrected = np.empty_like(p)
+        for layer, mode, label in np.ndindex(p.shape):
+            x, y = sign[layer, mode, label] * scores[layer, :, mode], labels[:, label]
+            assert roc_auc_score(y[train], x[train]) >= 0.5
+            assert value[layer, mode, label] == pytest.approx(roc_auc_score(y[~train], x[~train]), abs=1e-6)
+            test = mannwhitneyu(x[~train & y], x[~train & ~y], alternative="greater", method="asymptotic")
+            uncorrected[layer, mode, label] = test.pvalue
+        assert ((low <= value) & (value <= high) & (low < high)).all()
+        assert p == pytest.approx(corrected_p_values(torch.from_numpy(uncorrected), "holm").numpy(), rel=1e-4)
 
 
 def test_intervals_hold_their_values_and_leads_are_differences(stored):

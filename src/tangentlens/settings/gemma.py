@@ -9,6 +9,7 @@ windows of T tokens, d coordinates, Lb labels, e windows shown of each mode; g i
     g.raised.tokens, g.lowered.tokens (L, k, t) int64; g.raised.logits, g.lowered.logits (L, k, t) float32
     g.examples (L, k, e) int64, g.examples.shares (L, k, e, T) float32
     g.auroc, g.average_precision (L, k, Lb) float32, g.sign (L, k, Lb) int8    test half, sign from the train half
+    g.auroc.low, g.auroc.high, g.p (L, k, Lb) float32    95 % interval over stories; p by Holm over all of a geometry
     g.layer, g.mode (Lb,) int64                      chosen on the train half for each label
     pca.scores (B, N, k) float32 over the B blocks, and pca.auroc ... pca.mode as for a geometry
 """

@@ -17,7 +17,9 @@ from tangentlens.alignment.selection import (
     select_modes,
 )
 from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_auroc, weighted_average_precision
+from tangentlens.evidence.auroc_inference import auroc_inference
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
+from tangentlens.evidence.corrections import corrected_p_values
 from tangentlens.settings.figures import Arrays, Figures, Intervals
 
 FAMILIES = ("pos", "morph")
@@ -156,20 +158,28 @@ def _with_leads(
 
 
 def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
-    """AUROC and average precision of every mode for every label on the test half, its sign chosen on the train half."""
+    """Every mode for every label on the test half, its sign chosen on the train half; arrays (layers, k, Lb).
+
+    AUROC with its interval over stories and its p-value, corrected by Holm's rule over all modes, layers and labels,
+    average precision, and the sign.
+    """
     N, layers, k = scores.shape
     flat = scores.reshape(N, layers * k).double()
     above = auroc(flat[task.train], task.labels[task.train])
     sign = torch.where(above >= 0.5, 1.0, -1.0)
     test, labels = flat[~task.train], task.labels[~task.train]
-    forward, positive = auroc(test, labels), average_precision(test, labels)
-    negative = average_precision(-test, labels)
-    shape = (layers, k, len(task.names))
-    return {
-        "auroc": torch.where(sign > 0, forward, 1 - forward).reshape(shape).float(),
-        "average_precision": torch.where(sign > 0, positive, negative).reshape(shape).float(),
-        "sign": sign.reshape(shape).to(torch.int8),
+    found = auroc_inference(test, labels, sign, clusters=task.story[~task.train])
+    positive, negative = average_precision(test, labels), average_precision(-test, labels)
+    tables = {
+        "auroc": found.value,
+        "auroc.low": found.low,
+        "auroc.high": found.high,
+        "p": corrected_p_values(found.p, "holm"),
+        "average_precision": torch.where(sign > 0, positive, negative),
     }
+    shape = (layers, k, len(task.names))
+    arrays: Arrays = {name: table.reshape(shape).float() for name, table in tables.items()}
+    return {**arrays, "sign": sign.reshape(shape).to(torch.int8)}
 
 
 def _keys(measure: str, method: str, task: Task) -> list[str]:
