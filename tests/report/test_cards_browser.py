@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chromium import BROWSER, DRIVER, Page, browse
-from synthetic_language_run import FULL, Size, language_measurement, store_language_run, with_words
+from synthetic_language_run import FULL, Size, language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.report import build_report
 
 pytestmark = pytest.mark.skipif(
@@ -185,6 +186,32 @@ def test_a_card_says_what_the_run_says(quiet, small):
     assert raised == texts[int(run.arrays["raw.raised.tokens"][1, 2, 0])]
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_labels_stand_with_their_interval_and_corrected_p(quiet, small, width):
+    quiet.open(small, width=width)
+    open_card(quiet, "mode-1-2")
+    arrays = language_measurement().arrays
+    auroc, low, high, p = (arrays[f"raw.{name}"][1, 2] for name in ("auroc", "auroc.low", "auroc.high", "p"))
+    best = int(auroc.argmax())
+    cells = every(
+        quiet, "#mode-1-2 tbody tr:first-child .number:not(.lesser)", "each.innerText.split(/\\s+/).join(' ')"
+    )
+    said = "< 0.001" if p[best] < 0.001 else f"{float(p[best]):.3f}"
+    assert cells == [f"{float(auroc[best]):.3f} {float(low[best]):.3f}–{float(high[best]):.3f}", said]
+    right = every(quiet, "#mode-1-2 .card-part table", "each.getBoundingClientRect().right")
+    assert max(right) <= width, "the table of the labels is wider than the page"
+
+
+def test_what_is_no_finding_after_correction_is_grey(quiet, tmp_path):
+    measurement = language_measurement()
+    doubt = np.full(tuple(measurement.arrays["raw.p"].shape), 0.001, np.float32)
+    doubt[2] = 0.31
+    path = build_report(store_language_run(tmp_path / "run", with_arrays(measurement, {"raw.p": doubt})))
+    quiet.open(path, width=1280)
+    rows = every(quiet, ".card", "[each.id.split('-')[1], each.querySelector('.finds b').title]")
+    assert {(layer, title) for layer, title in rows} == {("0", ""), ("1", ""), ("2", "corrected p 0.310")}
+
+
 def test_it_can_be_used_by_the_keyboard_and_prints_what_is_open(quiet, small, tmp_path):
     quiet.open(small, width=1280)
     quiet.ask("document.querySelector('.mode-map .cell').focus(); return 0")
@@ -232,6 +259,7 @@ def test_hostile_text_is_shown_and_runs_nothing(quiet, tmp_path):
     assert quiet.ask("return window.pwned === undefined")
 
 
+UNSURE = ("raw.auroc.low", "raw.auroc.high", "raw.p")
 BARE = (
     "labels.names",
     "raw.auroc",
@@ -249,10 +277,11 @@ BARE = (
         (Size(layers=1, modes=1), (), True),
         (Size(), BARE, True),
         (Size(), ("raw.scores",), True),
+        (Size(), UNSURE, True),
         (Size(), ("raw.examples.shares", "tokens.text"), True),
         (Size(), (), False),
     ],
-    ids=["one-mode", "bare", "no-scores", "no-shares", "no-text"],
+    ids=["one-mode", "bare", "no-scores", "no-intervals", "no-shares", "no-text"],
 )
 def test_cards_of_runs_that_lack_something_open(quiet, tmp_path, size, omit, text):
     path = build_report(store_language_run(tmp_path / "run", language_measurement(size, omit=omit)), text=text)

@@ -65,9 +65,10 @@ def _sentence(modes: LanguageRun) -> str:
 
 _HOW = (
     "A mode gives every window a score; its sign is free. A token's colour is its share in the window's score, on one "
-    "scale for all windows of a card; the shares of a window add up to its score. A label's AUROC is measured on its "
-    "test half with the sign chosen on its train half; the best of many is optimistic, which the p-value, "
-    "corrected over the labels and modes of a layer, takes into account. Neighbours are modes of other layers whose "
+    "scale for all windows of a card; the shares of a window add up to its score. A label's AUROC is measured on the "
+    "test half with the sign chosen on the train half; its 95 % interval speaks of other stories. The best of many is "
+    "optimistic, which the interval does not know and the p-value does: it is corrected over all modes, layers and "
+    "labels (Holm). An AUROC in grey has a corrected p above 0.05. Neighbours are modes of other layers whose "
     "scores correlate, or whose output directions point the same way, up to sign. A causal effect is known for modes "
     "that were ablated: what that takes from the probability of the label's own words, less what it takes from other "
     "words, in percentage points."

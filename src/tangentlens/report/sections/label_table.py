@@ -16,11 +16,11 @@ _FAMILY_KEYS = {"morphology": "morph"}
 _FAMILY_NAMES = {"pos": "parts of speech", "morphology": "morphology", "": "all labels"}
 _HOW = (
     "For every label the train half picks layer, mode and sign by average precision; the numbers come from the test "
-    "half, which picked nothing. After the dot stands the layer. The 95 % intervals are bootstraps over the stories "
-    "of that half. The paper's own table takes the layer that is best on the scores themselves, which makes numbers "
-    "larger. The corrected p is that of the first column: labels permuted within the halves, everything chosen again, "
-    "the largest of all labels counted. A macro mean counts every label once. Chance is 0.5 for AUROC and a label's "
-    "share of the windows for average precision."
+    "half, which picked nothing. After the dot stands the layer. The 95 % intervals are over the stories of that half, "
+    "with what was picked as it is. The paper's own table takes the layer that is best on the scores themselves, which "
+    "makes numbers larger. The corrected p is that of the first column: labels permuted within the halves, everything "
+    "chosen again, the largest of all labels counted. A macro mean counts every label once. Chance is 0.5 for AUROC "
+    "and a label's share of the windows for average precision."
 )
 
 

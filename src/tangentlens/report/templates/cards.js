@@ -64,6 +64,7 @@
     return minus(size !== 0 && (size >= 1e4 || size < 1e-2) ? number.toExponential(1) : String(Number(number.toPrecision(3))));
   };
   const pValue = (p) => (!known(p) ? "" : p < 0.001 ? "< 0.001" : fixed(p));
+  const LEVEL = 0.05; // a corrected p above it is no finding
   const token = (place) => make("bdi", { class: "token" }, deck.tokens[place]);
 
   // ---- what a mode is about
@@ -73,6 +74,7 @@
   for (const each of modes) each.ranked = ranked(each);
   const labelOf = (each) => (state.label >= 0 ? state.label : each.ranked[0]);
   const aurocOf = (each) => aurocs(each)[labelOf(each)] ?? NaN;
+  const pOf = ({ layer, mode }, label) => labels?.p(layer, mode)?.[label] ?? NaN;
   const raisedBy = ({ layer, mode }) => [...(raised?.places(layer, mode) ?? [])];
   const loweredBy = ({ layer, mode }) => [...(lowered?.places(layer, mode) ?? [])];
   const windowsOf = ({ layer, mode }) => [...(examples?.windows(layer, mode) ?? [])];
@@ -158,20 +160,23 @@
     ...(lowered ? [movedTokens("Logits it lowers, against that mean", lowered, each)] : []),
   );
 
+  const bounded = Boolean(labels?.low(0, 0) && labels.high(0, 0));
+  const small = (text) => make("small", {}, text);
+  const interval = (at, i) => (bounded && known(labels.low(...at)[i]) ? [" ", small(`${fixed(labels.low(...at)[i])}–${fixed(labels.high(...at)[i])}`)] : []);
   // The columns of the labels' table: what the run holds of it.
   const COLUMNS = [
-    { name: "AUROC", of: (at, i) => fixed(labels.auroc(...at)[i]), held: labels?.auroc },
-    { name: "95 % interval", of: (at, i) => `${fixed(labels.low(...at)[i])}–${fixed(labels.high(...at)[i])}`, held: labels?.low },
-    { name: "corrected p", of: (at, i) => pValue(labels.p(...at)[i]), held: labels?.p },
-    { name: "AP", of: (at, i) => fixed(labels.average_precision(...at)[i]), held: labels?.average_precision },
+    { name: () => ["AUROC", ...(bounded ? [" ", small("95 % interval")] : [])], of: (at, i) => [fixed(labels.auroc(...at)[i]), ...interval(at, i)], held: labels?.auroc },
+    { name: () => ["corrected p"], of: ([layer, mode], i) => [pValue(pOf({ layer, mode }, i))], held: labels?.p },
+    { name: () => [make("abbr", { title: "average precision" }, "AP")], of: (at, i) => [fixed(labels.average_precision(...at)[i])], held: labels?.average_precision, lesser: true },
   ].filter(({ held }) => held?.(0, 0));
+  const kind = ({ lesser }) => (lesser ? "number lesser" : "number");
   const labelTable = (each) => {
     const chosen = each.ranked.slice(0, LABELS), at = [each.layer, each.mode], sign = labels.sign(...at);
     if (state.label >= 0 && !chosen.includes(state.label)) chosen.push(state.label);
-    const heads = COLUMNS.map(({ name }) => make("th", { scope: "col", class: "number" }, name));
+    const heads = COLUMNS.map((column) => make("th", { scope: "col", class: kind(column) }, ...column.name()));
     const rows = chosen.map((i) => make("tr", i === state.label ? { class: "picked" } : {},
       make("th", { scope: "row" }, make("bdi", {}, labels.names[i]), ...(sign ? [make("small", {}, sign[i] < 0 ? " low" : " high")] : [])),
-      ...COLUMNS.map(({ of }) => make("td", { class: "number" }, of(at, i)))));
+      ...COLUMNS.map((column) => make("td", { class: kind(column) }, ...column.of(at, i)))));
     return make("div", {},
       make("h4", {}, "What its scores find"),
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labels of this mode" }, make("table", {},
@@ -296,10 +301,11 @@
 
   // ---- the list
 
+  const unsure = (each, label) => (pOf(each, label) > LEVEL ? { class: "unsure", title: `corrected p ${fixed(pOf(each, label))}` } : {});
   const summary = (each) => {
     const label = labelOf(each);
     const parts = [make("span", { class: "name" }, each.name)];
-    if (known(aurocOf(each))) parts.push(make("span", { class: "finds" }, make("bdi", {}, deck.labels.names[label]), make("b", {}, fixed(aurocOf(each)))));
+    if (known(aurocOf(each))) parts.push(make("span", { class: "finds" }, make("bdi", {}, deck.labels.names[label]), make("b", unsure(each, label), fixed(aurocOf(each)))));
     const why = each.why?.length ? make("span", { class: "words" }, each.why.join("; ")) : make("span", { class: "words" }, ...raisedBy(each).slice(0, LISTED).map(token));
     parts.push(why, make("span", { class: "lambda" }, state.sort === "effect" ? `effect ${short(read.effect(each.layer, each.mode))}` : `λ ${short(read.values(each.layer, each.mode))}`));
     return parts;
