@@ -1,5 +1,8 @@
 """A sweep that was cut off goes on where it stopped, and ends where one without interruption ends."""
 
+import sys
+from pathlib import Path
+
 import language_zoo as zoo
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.kernels.compressed import CompressedKernel
 from tangentlens.kernels.sweep import sweep
+from tangentlens.kernels.sweep_workspace import InFolder
 from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.kernels.token_shares import token_shares
 from tangentlens.models.language_model import language_model
@@ -140,3 +144,23 @@ def test_a_token_that_no_position_after_it_sees_has_no_share():
     shares = token_shares(kernel, ones, torch.ones(4, 1, dtype=torch.float64), torch.arange(4)[None], 6)
     assert float(shares[:, :, 4:].abs().max()) == 0
     assert float(shares[:, :, 3].abs().min()) > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is in memory is read from /proc")
+def test_pages_are_let_go_and_come_back_from_the_file(tmp_path):
+    workspace = InFolder(tmp_path, "fingerprint")
+    room = workspace.room("some", (64, 1024), torch.empty(0))
+    room.copy_(torch.arange(64 * 1024.0).reshape(64, 1024))
+
+    def resident() -> int:
+        """KiB of that file in memory."""
+        maps = Path("/proc/self/smaps").read_text().split("some.bin")[1]
+        return int(next(line.split()[1] for line in maps.splitlines() if line.startswith("Rss:")))
+
+    assert resident() == 256
+    workspace.rest()
+    assert resident() == 0
+    assert float(room.sum()) == sum(range(64 * 1024))
+    assert len(workspace._maps) == 1
+    del room
+    assert len(workspace._maps) == 0

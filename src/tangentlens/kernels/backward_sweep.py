@@ -97,6 +97,7 @@ def backward_sweep(
         shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
         below = gradient if lowest else workspace.below(place, shape, gradient)
         factors = _through(planned[place], inputs[place], gradient, below, lowest)
+        workspace.rest()
         progress("sweep", place + 1, len(planned))
         yield _by_parameter(planned[place], factors)
         gradient = below

@@ -7,7 +7,9 @@ operating system may drop and read again, and an interrupted sweep goes on from 
 
 import hashlib
 import json
+import mmap
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from tangentlens.records import Eigenpairs
 
 _ENTRIES = 64  # of every parameter, that tell one model's weights from another's
 _STATE, _BASIS = "state.json", "basis.safetensors"
+_LET_GO: int | None = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
 
 
 class SweepWorkspace(ABC):
@@ -38,6 +41,10 @@ class SweepWorkspace(ABC):
     def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:
         """Room for the gradients at the input of stage `place`; may be the memory of those at its output, `gradient`,
         which are overwritten window by window."""
+
+    @abstractmethod
+    def rest(self) -> None:
+        """Nothing of the rooms is used for a while."""
 
     @abstractmethod
     def reached(self, place: int, gradient: Tensor) -> None:
@@ -77,6 +84,9 @@ class InMemory(SweepWorkspace):
     def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:  # noqa: ARG002
         return gradient if gradient.shape == tuple(shape) else gradient.new_empty(tuple(shape))
 
+    def rest(self) -> None:
+        pass
+
     def reached(self, place: int, gradient: Tensor) -> None:
         pass
 
@@ -112,6 +122,7 @@ class InFolder(SweepWorkspace):
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = Path(folder)
         self._fingerprint = fingerprint
+        self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / _STATE
@@ -128,7 +139,14 @@ class InFolder(SweepWorkspace):
             self._note(done=0, shape=None, dtype=None)
 
     def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
-        return _mapped(self.folder / f"{name}.bin", shape, like.dtype)
+        return self._mapped(self.folder / f"{name}.bin", shape, like.dtype)
+
+    def rest(self) -> None:
+        """Let the pages go: what was written stays in the files, and what is read again comes from there."""
+        if _LET_GO is None:
+            return
+        for mapped in self._maps:
+            mapped.madvise(_LET_GO)
 
     def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:
         return self.room(_boundary(place), shape, gradient)  # never the file that an interruption needs
@@ -141,7 +159,7 @@ class InFolder(SweepWorkspace):
         if done == 0:
             return 0, None
         dtype: torch.dtype = getattr(torch, self._state["dtype"])
-        return done, _mapped(self.folder / f"{_boundary(done - 1)}.bin", self._state["shape"], dtype)
+        return done, self._mapped(self.folder / f"{_boundary(done - 1)}.bin", self._state["shape"], dtype)
 
     def basis(self) -> Tensor | None:
         path = self.folder / _BASIS
@@ -164,6 +182,18 @@ class InFolder(SweepWorkspace):
         tensors = {name: getattr(modes.pairs, name) for name in _PAIRS}
         tensors |= {"outside": modes.outside, "outside_error": modes.outside_error, **modes.readings}
         self._write(f"modes-{group}.safetensors", tensors, {"products": str(modes.pairs.products)})
+
+    def _mapped(self, path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A file of that size as a tensor: what is written there goes to the file."""
+        size = int(torch.Size(shape).numel()) * dtype.itemsize
+        try:
+            with path.open("r+b" if path.exists() else "w+b") as stream:
+                os.truncate(stream.fileno(), size)
+                mapped = mmap.mmap(stream.fileno(), size)
+        except OSError as error:
+            raise _damaged(path, error) from error
+        self._maps.add(mapped)
+        return torch.frombuffer(mapped, dtype=dtype).reshape(tuple(shape))
 
     def _note(self, **state: Any) -> None:
         self._state = {"fingerprint": self._fingerprint, **state}
@@ -190,18 +220,6 @@ def sweep_fingerprint(model: nn.Module, batch: Mapping[str, Tensor], options: Ma
 
 def _boundary(place: int) -> str:
     return f"gradients-{place % 2}"
-
-
-def _mapped(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A file of that size as a tensor: what is written there goes to the file."""
-    size = int(torch.Size(shape).numel())
-    try:
-        if not path.exists() or path.stat().st_size != size * dtype.itemsize:
-            with path.open("wb") as stream:
-                os.truncate(stream.fileno(), size * dtype.itemsize)
-        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).reshape(tuple(shape))
-    except (OSError, RuntimeError) as error:
-        raise _damaged(path, error) from error
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:
