@@ -53,7 +53,7 @@ def synthetic_measurement(seed: int, *, onset: float = 82.0, omit: Sequence[str]
     noise = float(torch.randn(1, generator=random))
     onset = onset + 2 * noise
     epoch = torch.arange(0, 501, 10)
-    arrays = _curves(epoch, onset) | _spectra(len(epoch), random) | _heatmaps() | _fits(noise)
+    arrays = _curves(epoch, onset) | _spectra(len(epoch), random) | _heatmaps() | _fits(noise) | _film(epoch)
     figures, units = _figures(onset, noise)
     for name in omit:
         arrays.pop(name)
@@ -110,6 +110,24 @@ def _heatmaps() -> dict[str, Tensor]:
         values[block] = torch.linspace(98, 91, HALF)
         maps[f"heatmap.{family}"] = values
     return maps
+
+
+def _film(epoch: Tensor) -> dict[str, Tensor]:
+    """Percent of mode 0 and both cliffs at each frequency: every mode becomes one wave of its cliff."""
+    _, frequency = fourier_modes()
+    cliffs = {
+        "input": slice(1, 4 * HALF + 1),
+        "sum": slice(4 * HALF + 1, None),
+        "difference": slice(4 * HALF + 1, None),
+    }
+    one = (frequency[:, None] == torch.arange(1, HALF + 1)).double()
+    grown = 100 * epoch.double() / epoch[-1]
+    films = {}
+    for family, cliff in cliffs.items():
+        held = torch.zeros(8 * HALF + 1, HALF, dtype=torch.float64)
+        held[cliff] = one[cliff.start - 1 :][: len(held[cliff])]
+        films[f"film.{family}"] = (grown[:, None, None] * held).round().to(torch.uint8)
+    return films
 
 
 def _fits(noise: float) -> dict[str, Tensor]:

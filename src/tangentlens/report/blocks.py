@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from tangentlens.errors import NotStoredError
 from tangentlens.store import StoredRun
 
 
@@ -55,7 +56,7 @@ class Film:
         chart: the figure as it is shown first, at its last frame.
         axis: what the slider moves along.
         names: one for each frame.
-        frames: JSON; for each frame the vertical coordinates of every trace.
+        frames: JSON; for each frame what changes of every trace, for example its vertical coordinates {"y": [...]}.
     """
 
     chart: Chart
@@ -206,4 +207,7 @@ class Section:
         absent = [name for name in self.arrays if not run.has(name)]
         if absent:
             return (Note(f"Not shown: the run does not hold {', '.join(absent)}."),)
-        return self.build(run)
+        try:
+            return self.build(run)
+        except NotStoredError as error:
+            return (Note(f"Not shown: the run does not hold {error.missing}."),)

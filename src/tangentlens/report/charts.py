@@ -17,9 +17,10 @@ SEQUENTIAL = "Cividis"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def stacked(rows: int, titles: Sequence[str]) -> go.Figure:
-    """An empty figure of `rows` panels over one horizontal axis; a title stands above each."""
-    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.11 / max(rows - 1, 1) + 0.03)
+def stacked(rows: int, titles: Sequence[str], heights: Sequence[int] | None = None) -> go.Figure:
+    """An empty figure of `rows` panels over one horizontal axis, equally high by default; a title stands above each."""
+    gap = 0.11 / max(rows - 1, 1) + 0.03
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, row_heights=heights)
     for row, title in enumerate(titles, start=1):
         axis = figure.layout["yaxis" if row == 1 else f"yaxis{row}"]
         figure.add_annotation(

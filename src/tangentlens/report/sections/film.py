@@ -1,40 +1,60 @@
-"""Training as a film: the spectrum and the overlaps at every checkpoint, with a slider."""
-
-import json
+"""Training as a film: the spectrum and what the leading modes hold at every checkpoint, with a slider."""
 
 import numpy as np
-import plotly.graph_objects as go
 
 from tangentlens.report import labels
-from tangentlens.report.blocks import Block, Film, Lead, Note, Section
-from tangentlens.report.charts import HUES, INK, chart, single, stacked, text
+from tangentlens.report.blocks import Block, Lead, Note, Section
+from tangentlens.report.film import Panel, film, kept_frames
+from tangentlens.report.film_panels import frequency_maps, overlap_bars, spectrum_line
 from tangentlens.report.numbers import listing, number, plain, several
 from tangentlens.store import SeedRecord, StoredRun
 
-_OVERLAP = "overlap."
+_OVERLAP, _FILM = "overlap.", "film."
 # Eigenvalues at every checkpoint, as the settings call them, with a title.
 _VALUES = {"spectrum.total": "Spectrum of the whole kernel", "tracks.values": "Eigenvalues of the modes followed"}
+_RANKED = {"spectrum.total": "Spectrum of the whole kernel", "tracks.values": "Leading eigenvalues of the unembedding"}
+_BEYOND = 1.1  # of the modes that the maps show, in the spectrum above them: a cliff after the last one is seen
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     record = run.seeds[0]
     epochs, values, overlaps = record.array("epoch"), record.array(_source(record)), _overlaps(record)
     sentence = _sentence(record, values, overlaps)
-    figure = _figure(_VALUES[_source(record)], values, overlaps)
-    frames = [[_numbers(_positive(row)), *_bars(overlaps, place)] for place, row in enumerate(values)]
-    drawn = chart(figure, sentence, height=460, below=56)
-    return (
-        Lead(sentence),
-        Film(drawn, "Epoch", tuple(map(str, epochs.tolist())), json.dumps(frames, allow_nan=False)),
-        Note(
-            "Move the slider, with the arrow keys too, or play the film. Above, the eigenvalues at that checkpoint; "
-            "below, the percent of each feature family inside the modes that the paper names for it."
-        ),
-    )
+    kept = kept_frames(len(epochs))
+    names = tuple(str(epoch) for epoch in epochs[kept].tolist())
+    panels = _panels(record, kept, values, overlaps)
+    return Lead(sentence), film(panels, "Epoch", names, sentence), Note(_note(record, len(epochs), len(kept)))
+
+
+def _panels(
+    record: SeedRecord, kept: np.ndarray, values: np.ndarray, overlaps: dict[str, np.ndarray]
+) -> tuple[Panel, ...]:
+    """The spectrum above what the modes hold: a map for each family, or one bar each where the run has no maps."""
+    maps, source = _maps(record), _source(record)
+    if not maps:
+        line = spectrum_line(_VALUES[source], values[kept])
+        return (
+            (line, overlap_bars({family: curve[kept] for family, curve in overlaps.items()})) if overlaps else (line,)
+        )
+    modes = next(iter(maps.values())).shape[1]
+    ranked = -np.sort(-values, axis=1)[:, : round(_BEYOND * modes)]
+    drawn = frequency_maps({family: frames[kept] for family, frames in maps.items()})
+    return (spectrum_line(_RANKED[source], ranked[kept]), *drawn)
 
 
 def _source(record: SeedRecord) -> str:
     return next(name for name in _VALUES if name in record.names)
+
+
+def _maps(record: SeedRecord) -> dict[str, np.ndarray]:
+    """Family -> (E, m, F) percent of each of m modes at each of F frequencies."""
+    families = [name.removeprefix(_FILM) for name in record.names if name.startswith(_FILM)]
+    return {family: record.array(_FILM + family) for family in sorted(families, key=_in_order_of_blocks)}
+
+
+def _in_order_of_blocks(family: str) -> tuple[bool, tuple[int, str]]:
+    """The MLP's first block holds the input features, which the order of families names last."""
+    return family != "input", labels.order(family)
 
 
 def _overlaps(record: SeedRecord) -> dict[str, np.ndarray]:
@@ -58,39 +78,18 @@ def _sentence(record: SeedRecord, values: np.ndarray, overlaps: dict[str, np.nda
     )
 
 
-def _figure(title: str, values: np.ndarray, overlaps: dict[str, np.ndarray]) -> go.Figure:
-    """The last checkpoint; axes that hold every one."""
-    figure = stacked(2 if overlaps else 1, [title, "Overlap, %"][: 2 if overlaps else 1])
-    known = _positive(values)
-    figure.add_scatter(
-        x=np.arange(values.shape[1]), y=_numbers(known[-1]), mode="lines+markers", marker={"size": 4}, row=1, col=1,
-        line={"color": INK, "width": 1.4}, showlegend=False, hovertemplate="mode %{x}: %{y:.3e}<extra></extra>",
-    )  # fmt: skip
-    bounds = [float(np.log10(bound)) for bound in (np.nanmin(known, initial=1.0), np.nanmax(known, initial=1.0))]
-    figure.update_yaxes(type="log", range=[bounds[0] - 0.1, bounds[1] + 0.1], exponentformat="power", row=1, col=1)
-    figure.update_xaxes(showticklabels=True, matches=None, row=1, col=1)
-    if overlaps:
-        figure.add_bar(
-            x=[text(labels.family(family)) for family in overlaps], y=_bars(overlaps, -1)[0], showlegend=False,
-            marker={"color": HUES[0]}, width=0.5, row=2, col=1, texttemplate="%{y:.1f}", textposition="inside",
-            textangle=0, hovertemplate="%{x}: %{y:.1f} %<extra></extra>",
-        )  # fmt: skip
-        figure.update_yaxes(range=[0, 100], row=2, col=1)
-        figure.update_xaxes(type="category", matches=None, row=2, col=1)
-    return figure
-
-
-def _bars(overlaps: dict[str, np.ndarray], place: int) -> list[list[float | None]]:
-    return [_numbers(np.array([curve[place] for curve in overlaps.values()]))] if overlaps else []
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """NaN where rounding left a zero or negative eigenvalue, which a log scale cannot show."""
-    return single(np.where(values > 0, values, np.nan))
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
+def _note(record: SeedRecord, checkpoints: int, shown: int) -> str:
+    thinned = f" Of {checkpoints} checkpoints the film shows {shown}, evenly spaced." if shown < checkpoints else ""
+    below = (
+        "below, a column for each mode and a row for each frequency k: how much of the mode, in percent, lies in a "
+        "family's features at that frequency, dark for nothing, bright for all of it"
+        if _maps(record)
+        else "below, the percent of each feature family inside the modes that the paper names for it"
+    )
+    return (
+        "Move the slider, with the arrow keys too, or play the film. Above, the eigenvalues at that checkpoint; "
+        f"{below}.{thinned}"
+    )
 
 
 def _filmed(run: StoredRun) -> bool:

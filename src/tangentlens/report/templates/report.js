@@ -96,10 +96,10 @@
   }, { rootMargin: "200px" });
   figures.forEach(({ plot }) => near.observe(plot));
   addEventListener("load", () => setTimeout(() => idle(drawRest), MOMENT));
-  // A film hands a chart the vertical coordinates of its next frame.
+  // A film hands a chart what changes of every trace in its next frame.
   for (const figure of figures) {
     figure.plot.addEventListener("frame", ({ detail }) => {
-      figure.spec.data.forEach((trace, i) => { trace.y = detail[i]; });
+      figure.spec.data.forEach((trace, i) => Object.assign(trace, detail[i]));
       if (!waiting.has(figure)) draw(figure);
     });
   }
