@@ -1,6 +1,7 @@
 """What every setting's measurement is put together from: figures with units, arrays, the record of one seed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
@@ -17,23 +18,30 @@ Arrays = dict[str, Tensor]
 Intervals = dict[str, tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What one part of a measurement found."""
+
+    figures: Figures
+    arrays: Arrays = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=dict)
+
+
 def measured_in_parts(
-    seed: int,
-    subject: Subject,
-    parts: Sequence[Callable[[Subject], tuple[Figures, Arrays]]],
-    stage: str,
-    progress: Progress,
+    seed: int, subject: Subject, parts: Sequence[Callable[[Subject], Findings]], stage: str, progress: Progress
 ) -> Measurement:
-    """The record of one seed from parts that each give figures and arrays of one subject; progress counts them."""
+    """The record of one seed from parts that each find something of one subject; progress counts them."""
     figures: Figures = {}
     arrays: Arrays = {}
+    intervals: Intervals = {}
     progress(stage, 0, len(parts))
     for done, part in enumerate(parts, start=1):
-        more_figures, more_arrays = part(subject)
-        figures |= more_figures
-        arrays |= more_arrays
+        found = part(subject)
+        figures |= found.figures
+        arrays |= found.arrays
+        intervals |= found.intervals
         progress(stage, done, len(parts))
-    return measurement(seed, figures, arrays, ())
+    return measurement(seed, figures, arrays, (), intervals=intervals)
 
 
 def measurement(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
 from tangentlens.evidence.permutation import permutation_test
-from tangentlens.settings.figures import Figures, Intervals
+from tangentlens.settings.figures import Figures, Findings
 from tangentlens.settings.gemma_config import ScoringConfig
 
 _PREFIX = "causal.gemma.ablate"
@@ -38,7 +38,7 @@ class Ablations:
     drops: Mapping[str, Float[Tensor, "n L"]]
 
 
-def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed: int) -> tuple[Figures, Intervals]:
+def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed: int) -> Findings:
     """Own and other drops of every label and method, macro selectivities, and one method against its controls.
 
     Intervals: bootstrap over stories. p of `over_other_words`: labels in random order among the windows. p of a
@@ -81,7 +81,7 @@ def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed:
     for name in controls:
         p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
         figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
-    return figures, dict(zip(keys, bounds, strict=True))
+    return Findings(figures, intervals=dict(zip(keys, bounds, strict=True)))
 
 
 def _sides(

@@ -23,7 +23,7 @@ from tangentlens.models.language_model import LanguageModel, language_model
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Figures, Intervals, measurement
+from tangentlens.settings.figures import Figures, Findings, measured_in_parts
 from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
 from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged, method_of
 from tangentlens.settings.gemma_config import Config
@@ -55,17 +55,8 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         measured: what `measure` found of the seed.
         progress: told the parts.
     """
-    parts = (_permutations, _comparisons, _ablations)
-    subject, stage = _subject(config, measured), f"seed {measured.seed}: evidence"
-    figures: Figures = {}
-    intervals: Intervals = {}
-    progress(stage, 0, len(parts))
-    for done, part in enumerate(parts, start=1):
-        more, spreads = part(subject)
-        figures |= more
-        intervals |= spreads
-        progress(stage, done, len(parts))
-    return measurement(measured.seed, figures, {}, (), intervals=intervals)
+    seed, parts = measured.seed, (_permutations, _comparisons, _ablations)
+    return measured_in_parts(seed, _subject(config, measured), parts, f"seed {seed}: evidence", progress)
 
 
 def _subject(config: Config, measured: Measurement) -> _Subject:
@@ -83,7 +74,7 @@ def _subject(config: Config, measured: Measurement) -> _Subject:
     return _Subject(config, measured, task, scores, {name: judged(name, found, task) for name, found in scores.items()})
 
 
-def _permutations(subject: _Subject) -> tuple[Figures, Intervals]:
+def _permutations(subject: _Subject) -> Findings:
     """Whether a label's AUROC could come from the choice of mode, sign and layer alone.
 
     Labels are permuted among the windows of a half, and everything is chosen again for each order. Windows of one
@@ -104,10 +95,10 @@ def _permutations(subject: _Subject) -> tuple[Figures, Intervals]:
             figures[f"p_family.{family}.label.{label}.{name}"] = (float(found.p_family[place]), "probability")
         figures[f"p_global.{name}"] = (found.p_global, "probability")
         figures[f"null.auroc.macro.{name}"] = (float(found.null[:, task.members("pos")].mean()), "ratio")
-    return figures, {}
+    return Findings(figures)
 
 
-def _comparisons(subject: _Subject) -> tuple[Figures, Intervals]:
+def _comparisons(subject: _Subject) -> Findings:
     """Each geometry's modes against principal components on the same windows: does one rank better?"""
     figures: Figures = {}
     task, pca = subject.task, subject.methods["pca"]
@@ -130,10 +121,10 @@ def _comparisons(subject: _Subject) -> tuple[Figures, Intervals]:
         for place, label in enumerate(members):
             key = f"p_lead.{measure}.{family}.label.{task.names[label]}.{name}"
             figures[key] = (float(found.p_family[place]), "probability")
-    return figures, {}
+    return Findings(figures)
 
 
-def _ablations(subject: _Subject) -> tuple[Figures, Intervals]:
+def _ablations(subject: _Subject) -> Findings:
     """For each part of speech: what its mode's direction in the residual stream does for the words of that part.
 
     The direction of a function q of the windows is Z^T q / ||Z^T q||, with Z the residual stream after the layer at the

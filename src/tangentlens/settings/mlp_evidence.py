@@ -20,7 +20,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement, SubspaceOverlap
 from tangentlens.settings.ablation import ablation_curves, direction_figures, function_figures, parameter_figures
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Arrays, Figures, measured_in_parts
+from tangentlens.settings.figures import Figures, Findings, measured_in_parts
 from tangentlens.settings.lead import lead_figures
 from tangentlens.settings.mlp import Config, block_overlaps, family_bases, read_kernel
 from tangentlens.settings.random_subspaces import random_subspace_figures
@@ -87,7 +87,7 @@ def _blocks(subject: _Subject) -> dict[str, Float[Tensor, "N _"]]:
     return {name: subject.modes[:, list(modes)] for name, modes in named.items() if modes}
 
 
-def _ablate(subject: _Subject) -> tuple[Figures, Arrays]:
+def _ablate(subject: _Subject) -> Findings:
     """Blocks of modes out of the hidden layer's activations and out of the weights, beside controls."""
     site, blocks, d = entering(subject.model, subject.inputs, "readout"), _blocks(subject), subject.block
     judge, count, k = subject.judge, subject.config.evidence.random_subspaces, subject.modes.shape[1] - 1
@@ -107,14 +107,16 @@ def _ablate(subject: _Subject) -> tuple[Figures, Arrays]:
         "random": random_functions(len(subject.inputs), k, subject.random("curves")),
     }
     sizes = list(range(0, k + 1, max(1, d // 4)))
-    return {f"causal.mlp.{key}": value for key, value in figures.items()}, ablation_curves(site, ordered, sizes, judge)
+    return Findings(
+        {f"causal.mlp.{key}": value for key, value in figures.items()}, ablation_curves(site, ordered, sizes, judge)
+    )
 
 
 def _draws(subject: _Subject, purpose: str, count: int) -> Iterator[torch.Generator]:
     return (subject.random(f"{purpose} {draw}") for draw in range(count))
 
 
-def _rank(subject: _Subject) -> tuple[Figures, Arrays]:
+def _rank(subject: _Subject) -> Findings:
     """The modes of both blocks against every baseline at as many functions of the input."""
     task = Task(
         model=subject.model,
@@ -130,7 +132,8 @@ def _rank(subject: _Subject) -> tuple[Figures, Arrays]:
     modes = subject.modes[:, 1 : 2 * subject.block + 1]
     spent = subject.measured.figures["kernel.seconds"] + subject.measured.figures["eigen.seconds"]
     seconds = spent / len(subject.measured.arrays["epoch"])  # at one of the checkpoints
-    return leaderboard_figures(leaderboard(task, modes, seconds=seconds, generator=subject.random("leaderboard"))), {}
+    rows = leaderboard(task, modes, seconds=seconds, generator=subject.random("leaderboard"))
+    return Findings(leaderboard_figures(rows))
 
 
 def _sites(subject: _Subject) -> dict[str, Site]:
@@ -142,7 +145,7 @@ def _sites(subject: _Subject) -> dict[str, Site]:
     }
 
 
-def _move(subject: _Subject) -> tuple[Figures, Arrays]:
+def _move(subject: _Subject) -> Findings:
     """Inputs, preactivations and activations moved along leading modes and controls."""
     blocks = _blocks(subject)
     modes = {"entk": blocks["first_cliff"], "second_cliff": blocks["second_cliff"]}
@@ -159,10 +162,10 @@ def _move(subject: _Subject) -> tuple[Figures, Arrays]:
         for key, value in figures.items()
         if key.startswith("settle.inputs.sensitivity_ratio.entk")
     }
-    return {**figures, **headline}, arrays
+    return Findings({**figures, **headline}, arrays)
 
 
-def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
+def _nulls(subject: _Subject) -> Findings:
     """The paper's overlaps where they should not be: untrained, other labels, other inputs."""
     curves = {name: float(subject.measured.arrays[f"overlap.{name}"][0]) for name in ("input", "sum", "difference")}
     figures = _overlap_figures("untrained", curves)
@@ -180,7 +183,7 @@ def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
             draws=config.null_draws,
             generator=subject.random(f"random subspaces {name}"),
         )
-    return figures, {}
+    return Findings(figures)
 
 
 def _trained_on_permuted_labels(subject: _Subject) -> tuple[dict[str, float], float]:
@@ -207,17 +210,8 @@ def _overlap_figures(null: str, percents: Mapping[str, float]) -> Figures:
     }
 
 
-def _lead(subject: _Subject) -> tuple[Figures, Arrays]:
+def _lead(subject: _Subject) -> Findings:
     """Whether the kernel's change comes near the onset of generalisation, and before it."""
     arrays, threshold = subject.measured.arrays, subject.config.analysis.onset_accuracy
-    return (
-        lead_figures(
-            arrays["epoch"],
-            arrays["test.accuracy"],
-            arrays["test.loss"],
-            arrays["overlap.sum"],
-            arrays["overlap.null"],
-            threshold=threshold,
-        ),
-        {},
-    )
+    curves = (arrays[name] for name in ("epoch", "test.accuracy", "test.loss", "overlap.sum", "overlap.null"))
+    return Findings(lead_figures(*curves, threshold=threshold))

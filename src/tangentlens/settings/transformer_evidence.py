@@ -28,7 +28,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.ablation import ablation_curves, direction_figures, function_figures, parameter_figures
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Arrays, Figures, measured_in_parts, measurement
+from tangentlens.settings.figures import Figures, Findings, measured_in_parts, measurement
 from tangentlens.settings.lead import lead_figures
 from tangentlens.settings.random_subspaces import random_subspace_figures
 from tangentlens.settings.ranking import leaderboard_figures
@@ -135,7 +135,7 @@ def _blocks(subject: _Subject) -> dict[str, Float[Tensor, "N _"]]:
     return {name: centred_basis(modes[:, start:end]) for name, (start, end) in named.items() if start < modes.shape[1]}
 
 
-def _ablate(subject: _Subject) -> tuple[Figures, Arrays]:
+def _ablate(subject: _Subject) -> Findings:
     """Blocks of modes out of the final residual stream and out of the weights, beside controls."""
     site, blocks, d = _sites(subject)["residual"], _blocks(subject), 2 * len(subject.keys) + 1
     judge, k, p = subject.judge(), subject.modes.shape[1], subject.config.data.p
@@ -155,12 +155,13 @@ def _ablate(subject: _Subject) -> tuple[Figures, Arrays]:
     random = random_functions(len(subject.tokens), k, subject.random("curves"))
     ordered = {"entk": subject.modes - subject.modes.mean(dim=0), "pca": principal, "random": random}
     sizes = list(range(min(k, _CURVE) + 1))
-    return {f"causal.transformer.{key}": value for key, value in figures.items()}, ablation_curves(
-        site, ordered, sizes, judge
+    return Findings(
+        {f"causal.transformer.{key}": value for key, value in figures.items()},
+        ablation_curves(site, ordered, sizes, judge),
     )
 
 
-def _move(subject: _Subject) -> tuple[Figures, Arrays]:
+def _move(subject: _Subject) -> Findings:
     """Embeddings and the final residual stream moved along leading modes and controls."""
     modes = {"entk": subject.modes}
     settings, test = subject.config.evidence, subject.split.test
@@ -171,10 +172,10 @@ def _move(subject: _Subject) -> tuple[Figures, Arrays]:
         for key, value in figures.items()
         if key.startswith(f"{prefix}sensitivity_ratio")
     }
-    return {**figures, **headline}, arrays
+    return Findings({**figures, **headline}, arrays)
 
 
-def _rank(subject: _Subject) -> tuple[Figures, Arrays]:
+def _rank(subject: _Subject) -> Findings:
     """Modes 0..4K of the unembedding against every baseline at as many functions of the input."""
     p = subject.config.data.p
     task = Task(
@@ -190,10 +191,10 @@ def _rank(subject: _Subject) -> tuple[Figures, Arrays]:
     )
     spent = subject.measured.figures["kernel.seconds"] + subject.measured.figures["eigen.seconds"]
     rows = leaderboard(task, subject.modes[:, : subject.joint], seconds=spent, generator=subject.random("leaderboard"))
-    return leaderboard_figures(rows), {}
+    return Findings(leaderboard_figures(rows))
 
 
-def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
+def _nulls(subject: _Subject) -> Findings:
     """The paper's overlaps where they should not be: untrained, other labels, shuffled inputs, random subspaces."""
     relabelled, accuracy = _trained_on_permuted_labels(subject)
     shuffled = permuted_columns(subject.tokens, (1, 1, 1), subject.random("permuted inputs"))
@@ -211,7 +212,7 @@ def _nulls(subject: _Subject) -> tuple[Figures, Arrays]:
             draws=subject.config.evidence.null_draws,
             generator=subject.random(f"random subspaces {name}"),
         )
-    return figures, {}
+    return Findings(figures)
 
 
 def _trained_on_permuted_labels(subject: _Subject) -> tuple[OneLayerTransformer, float]:
@@ -254,7 +255,7 @@ def _overlap_figures(null: str, subject: _Subject, modes: Float[Tensor, "N k"]) 
     }
 
 
-def _lead(subject: _Subject) -> tuple[Figures, Arrays]:
+def _lead(subject: _Subject) -> Findings:
     """Whether the kernel's change comes before generalisation, and near it; runs of before have no null for that."""
     arrays = subject.measured.arrays
     nulls = arrays.get("overlap.null", torch.zeros(len(arrays["epoch"]), 0))
@@ -266,4 +267,4 @@ def _lead(subject: _Subject) -> tuple[Figures, Arrays]:
         nulls,
         threshold=subject.config.analysis.onset_accuracy,
     )
-    return figures, {}
+    return Findings(figures)
