@@ -37,3 +37,15 @@ class MissingExtraError(TangentlensError, ImportError):
 
 class StoreError(TangentlensError, OSError):
     """A run folder cannot be written or read."""
+
+
+class NotStoredError(StoreError):
+    """A run is whole but does not hold what is asked of it; an older version did not store it, perhaps.
+
+    Args:
+        missing: what the run does not hold: "the array overlap.sum".
+    """
+
+    def __init__(self, missing: str) -> None:
+        self.missing = missing
+        super().__init__(f"the run does not hold {missing}", remedy="Run the experiment again.")
