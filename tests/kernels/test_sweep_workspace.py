@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.kernels import compressed
 from tangentlens.kernels.compressed import CompressedKernel
 from tangentlens.kernels.sweep import sweep
 from tangentlens.kernels.sweep_workspace import InFolder
-from tangentlens.kernels.swept_modes import SweptModes
+from tangentlens.kernels.swept_modes import SweptModes, swept_modes
 from tangentlens.kernels.token_shares import token_shares
 from tangentlens.models.language_model import language_model
 
@@ -129,6 +130,26 @@ def test_shares_of_tokens_add_up_to_the_score_and_are_those_of_the_positions(nam
                 assert part.positions.shape[1] < 6
     if "layers.1.mlp" in name:
         assert torch.equal(shares[:, :, :-1], torch.zeros_like(shares[:, :, :-1]))
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-9])
+def test_the_moves_of_modes_are_those_of_their_vectors_or_are_left_out(tolerance, monkeypatch):
+    lm, batch = language_model(zoo.tiny("llama")), zoo.windows(40)
+    swept = sweep(lm, batch, groups=["model.layers.0.mlp.down_proj.weight"], directions=6, geometry="raw")
+    kernel = swept["model.layers.0.mlp.down_proj.weight"]
+    assert isinstance(kernel, CompressedKernel)
+    found = swept_modes(kernel, 4, tolerance, lm.d_model)
+    expected = kernel.gradients(found.pairs.vectors)
+    assert len(found.moves) == len(kernel.frames)
+    for moves, gradients in zip(found.moves, expected, strict=True):
+        assert torch.allclose(moves, gradients, rtol=0, atol=1e-5 * float(gradients.abs().max()))
+    some = (kernel, found.pairs.vectors, torch.ones(6, 4, dtype=torch.float64), torch.arange(4)[:, None], 6)
+    known, formed = token_shares(*some, moves=found.moves), token_shares(*some)
+    assert torch.allclose(known, formed, rtol=0, atol=1e-5 * float(formed.abs().max()))
+    monkeypatch.setattr(compressed, "_WORKSPACE", 1)  # one column at a time
+    narrow = swept_modes(kernel, 4, tolerance, lm.d_model)
+    assert narrow.moves == ()
+    assert torch.allclose(narrow.pairs.values, found.pairs.values, rtol=1e-5)
 
 
 def test_a_token_that_no_position_after_it_sees_has_no_share():

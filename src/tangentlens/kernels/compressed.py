@@ -60,15 +60,29 @@ class CompressedKernel(LinearOperator):
 
     def _pushed(self, V: Float[Tensor, "m k"], rows: slice) -> Float[Tensor, "n k"]:
         """J at some directions of the factors, times J^T v."""
-        known = slice(0, self.directions)
-        pushed = [push(frame, pull(frame, V, known), rows) for frame in self.frames]
+        return self._push(self.gradients(V), rows)
+
+    def _push(self, gradients: Sequence[Tensor], rows: slice) -> Float[Tensor, "n k"]:
+        pushed = [push(frame, found, rows) for frame, found in zip(self.frames, gradients, strict=True)]
         total: Tensor = sum(pushed[1:], start=pushed[0])
         return total.to(self.dtype)
 
-    def to_all_directions(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "N s k"]:
-        """J J^T v at every direction of the factors, the probes behind the rows of the kernel included."""
-        blocks = [self._pushed(block, slice(None)) for block in V.to(self.dtype).split(self.width, dim=1)]
-        return torch.unflatten(torch.cat(blocks, dim=1), 0, (self.windows, -1))
+    def gradients(self, V: Float[Tensor, "m k"]) -> tuple[Tensor, ...]:
+        """J^T v of every column: (k, *canonical axes) for each frame."""
+        return tuple(pull(frame, V.to(self.dtype), slice(0, self.directions)) for frame in self.frames)
+
+    def to_all_directions(self, V: Float[Tensor, "m k"]) -> tuple[Float[Tensor, "N s k"], tuple[Tensor, ...]]:
+        """J J^T v at every direction of the factors, the probes behind the rows of the kernel included, and J^T v.
+
+        The latter is left out where it is too large to be kept: more columns than `width`.
+        """
+        blocks: list[Tensor] = []
+        kept: tuple[Tensor, ...] = ()
+        for block in V.split(self.width, dim=1):
+            gradients = self.gradients(block)
+            blocks.append(self._push(gradients, slice(None)))
+            kept = gradients if V.shape[1] <= self.width else ()
+        return torch.unflatten(torch.cat(blocks, dim=1), 0, (self.windows, -1)), kept
 
     @property
     def width(self) -> int:

@@ -174,7 +174,7 @@ def sweep(
                 kernels[group.name] = kernel
             elif workspace.modes(group.name) is None:
                 found = swept_modes(kernel, modes, tolerance, lm.d_model)
-                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found)))
+                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found), moves=()))
     names = {group.name: group.parameters for group in chosen}
     kept = {name: workspace.modes(name) for name in names}
     swept = {name: found for name, found in kept.items() if found is not None}

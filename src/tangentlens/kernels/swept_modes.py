@@ -29,12 +29,15 @@ class SweptModes:
         outside: (k,) estimated norm of the part of K v outside the basis, relative to the eigenvalue.
         outside_error: (k,) standard error of that estimate.
         readings: what else was taken while the kernel was there.
+        moves: (k, *canonical axes) of J^T v for each frame of the kernel, while it is there and where they fit into
+            memory together; else empty.
     """
 
     pairs: Eigenpairs
     outside: Float[Tensor, " k"]
     outside_error: Float[Tensor, " k"]
     readings: Mapping[str, Tensor] = field(default_factory=dict)
+    moves: tuple[Tensor, ...] = ()
 
     @property
     def residuals(self) -> Float[Tensor, " k"]:
@@ -61,7 +64,8 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     if kernel.shape[0] > 4 * columns:  # else as many products as a solve takes give the matrix itself
         start = _start(kernel, columns)
     basis = orthonormal_basis(start, k)
-    pushed = kernel.to_all_directions(basis).double()  # (N, r + q, m)
+    pushed, gradients = kernel.to_all_directions(basis)
+    pushed = pushed.double()  # (N, r + q, m)
     for _ in range(_EXPANSIONS):
         pairs, coefficients = Projection(basis, _inside(kernel, pushed)).pairs(k, tolerance)
         if bool(pairs.converged.all()):
@@ -70,11 +74,15 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
         if fresh.shape[1] == 0:
             break
         basis = torch.cat([basis, fresh], dim=1)
-        pushed = torch.cat([pushed, kernel.to_all_directions(fresh).double()], dim=2)
+        more, fresh_gradients = kernel.to_all_directions(fresh)
+        pushed = torch.cat([pushed, more.double()], dim=2)
+        together = zip(gradients, fresh_gradients, strict=False)  # nothing where either was too large to be kept
+        gradients = tuple(map(torch.cat, together)) if basis.shape[1] <= kernel.width else ()
     pairs, coefficients = Projection(basis, _inside(kernel, pushed)).pairs(k, tolerance)
     probed = pushed[:, kernel.directions :] @ coefficients
     outside, error = outside_norms(probed, pairs.values, coordinates - kernel.directions)
-    return SweptModes(pairs, outside, error)
+    moves = tuple(torch.tensordot(coefficients.T.to(found), found, dims=1) for found in gradients)
+    return SweptModes(pairs, outside, error, moves=moves)
 
 
 def _inside(kernel: CompressedKernel, pushed: Float[Tensor, "N s m"]) -> Float[Tensor, "rows m"]:

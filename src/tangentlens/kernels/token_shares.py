@@ -8,11 +8,13 @@ is used,
 so that every token's part is there before the sum is taken.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangentlens.kernels.compressed import CompressedKernel, from_canonical, pull
+from tangentlens.kernels.compressed import CompressedKernel, from_canonical
 from tangentlens.kernels.factors import Part
 
 
@@ -22,6 +24,7 @@ def token_shares(
     directions: Float[Tensor, "r k"],
     windows: Int[Tensor, "k e"],
     length: int,
+    moves: Sequence[Tensor] = (),
 ) -> Float[Tensor, "k e T"]:
     """The parts of w_k . (K v_k)_i that the tokens of some windows i have; they add up to it.
 
@@ -31,13 +34,14 @@ def token_shares(
         directions: w, in the kernel's directions.
         windows: which windows, for each mode.
         length: T, tokens of a window.
+        moves: J^T v of every column for each frame, where they are known.
     """
     shares = torch.zeros(*windows.shape, length, dtype=torch.float64, device=kernel.device)
     for block in torch.arange(vectors.shape[1]).split(kernel.width):
-        for frame in kernel.frames:
-            gradients = pull(frame, vectors[:, block].to(kernel.dtype), slice(0, kernel.directions))
+        gradients = [found[block] for found in moves] or kernel.gradients(vectors[:, block])
+        for frame, found in zip(kernel.frames, gradients, strict=True):
             for part in frame.parts:
-                u = from_canonical(gradients.to(part.right.dtype), part)  # (k, H, A, B)
+                u = from_canonical(found.to(part.right.dtype), part)  # (k, H, A, B)
                 for place, mode in enumerate(block.tolist()):
                     rows = windows[mode]
                     _add(shares[mode], part, rows, u[place], directions[:, mode], kernel.directions)

@@ -32,7 +32,7 @@ def reading(length: int, examples: int) -> Reading:
         second = mode_scores(v - torch.einsum("nk,rk->nrk", first.scores, first.directions))
         shown = extremes(first.scores, examples)
         values = modes.pairs.values.cpu()
-        shares = token_shares(kernel, modes.pairs.vectors, first.directions, shown, length).cpu()
+        shares = token_shares(kernel, modes.pairs.vectors, first.directions, shown, length, modes.moves).cpu()
         return {
             "scores": first.scores.float(),
             "second": second.scores.float(),
