@@ -3,7 +3,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: demo test check format bench docs clean
+.PHONY: demo test check format bench docs gallery clean
 
 demo: .venv/ready
 	$(RUN) tangentlens demo
@@ -30,6 +30,14 @@ bench: .venv/ready
 # the documentation as a site, in site/
 docs: .venv/ready
 	$(UV) run --frozen --all-extras --group docs mkdocs build --strict --quiet
+
+# docs/gallery/: a page for each setting, from the runs in runs/gallery; those that are missing are made first
+GALLERY := $(patsubst docs/gallery/%.toml,runs/gallery/%,$(wildcard docs/gallery/*.toml))
+gallery: .venv/ready $(GALLERY)
+	$(RUN) tangentlens gallery $(GALLERY) --out docs/gallery
+
+runs/gallery/%: | .venv/ready
+	$(RUN) tangentlens run docs/gallery/$*.toml --out $@
 
 # --compile-bytecode: importing torch without it takes seconds longer where bytecode cannot be cached
 .venv/ready: $(UV) pyproject.toml uv.lock

@@ -48,6 +48,11 @@ class Page:
                 raise TimeoutError(condition)
             time.sleep(0.05)
 
+    def draw_all(self) -> None:
+        """Have every chart drawn, as for printing, and the page as it was again; charts wait until they are near."""
+        self.ask("for (const kind of ['beforeprint', 'afterprint']) dispatchEvent(new Event(kind)); return 0")
+        self.until("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('.main-svg'))")
+
     def press(self, key: str) -> None:
         """Press a key of the keyboard, named as in WebDriver ("\\ue004" is tab, "\\ue007" enter)."""
         actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]

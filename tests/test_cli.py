@@ -55,6 +55,15 @@ def test_wrong_arguments_exit_with_2(arguments):
     assert call(*arguments).exit_code == 2
 
 
+def test_gallery_writes_a_page_for_each_setting():
+    Path("tiny.toml").write_text(TINY)
+    assert call("run", "tiny.toml", "--out", "tiny", "--no-evidence").exit_code == 0
+    done = call("gallery", "tiny", "--out", "pages")
+    assert (done.exit_code, done.output.strip()) == (0, "pages/mlp/index.html")
+    assert call("gallery", "tiny", "tiny", "--out", "twice").exit_code == 2
+    assert not Path("twice").exists()
+
+
 def test_run_stores_a_replayable_run_and_says_where():
     Path("wide.toml").write_text(TINY)
     done = call("run", "wide.toml")

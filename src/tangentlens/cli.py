@@ -26,6 +26,7 @@ from tangentlens.report.comparison import Compared, Comparison, run_names, shown
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison_page import write_comparison
 from tangentlens.report.figure_files import write_figures
+from tangentlens.report.gallery import write_gallery
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
 from tangentlens.report.page import shown_run
 from tangentlens.report.table_files import write_tables
@@ -227,6 +228,23 @@ def compare(
         terminal.answer(summary(found))
         if out:
             terminal.answer(f"comparison: {_shown(out)}")
+
+
+@app.command()
+def gallery(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, one of a setting.")],
+    out: Annotated[Path, typer.Option(help="The gallery's folder.")] = Path("gallery"),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the pages of runs into one folder to pass on: OUT/<setting>/index.html, with one plotly.js for all.
+
+    The texts of a language model's windows are shown only where the model wrote them itself.
+    """
+    terminal = _terminal(quiet, verbose)
+    with reporting(terminal):
+        for page in write_gallery(runs, out):
+            terminal.answer(_shown(page))
 
 
 @app.command()

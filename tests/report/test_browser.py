@@ -34,6 +34,7 @@ def test_it_opens_without_an_error_or_a_request(page, report, tmp_path, width, s
     page.requests(), page.log("browser")
     page.open(report, width=width, scheme=scheme)
     page.until(DRAWN)
+    page.draw_all()
     assert page.ask("return document.querySelectorAll('.plot .main-svg').length") > 0
     assert page.ask("return document.querySelectorAll('.plot').length") == page.ask(
         "return document.querySelectorAll('.plot.js-plotly-plot').length"
@@ -45,9 +46,21 @@ def test_it_opens_without_an_error_or_a_request(page, report, tmp_path, width, s
     assert {url for url in page.requests() if not url.startswith(("data:", "chrome:"))} == {report.as_uri()}
 
 
+def test_charts_wait_until_they_come_near_the_window(page, report):
+    page.open(report, width=1280, height=300)
+    page.until(DRAWN)
+    assert page.ask("return [typeof Plotly, document.querySelectorAll('.js-plotly-plot').length]") == ["undefined", 0]
+    last = "[...document.querySelectorAll('.plot')].at(-1)"
+    page.ask(f"{last}.scrollIntoView({{behavior: 'instant'}}); return 0")
+    page.until(f"{last}.querySelector('.main-svg')")
+    drawn = page.ask("return document.querySelectorAll('.js-plotly-plot').length")
+    assert drawn < page.ask("return document.querySelectorAll('.plot').length")
+
+
 def test_it_can_be_used_by_the_keyboard_and_prints_in_light_colours(page, report, tmp_path):
     page.open(report, width=1280)
     page.until(DRAWN)
+    page.draw_all()
     assert page.ask("return [...document.querySelectorAll('.scroll, pre')].every((part) => part.tabIndex === 0)")
     page.press("\ue004")
     assert page.ask("return document.activeElement.className") == "skip"

@@ -16,7 +16,8 @@ def test_the_slider_moves_the_chart_by_key_and_the_button_plays(tmp_path):
     report = build_report(store_run(tmp_path / "run", [synthetic_measurement(0)]))
     with browse() as page:
         page.open(report, width=390)
-        page.until("document.documentElement.dataset.charts === 'drawn'")
+        page.ask("document.querySelector('.film').scrollIntoView({behavior: 'instant'}); return 0")
+        page.until("document.querySelector('.film .main-svg')")
         assert page.ask("return document.querySelector('.film output').textContent") == "500"
         last = page.ask(f"return {FIRST}")
         page.ask("document.querySelector('.film input').focus(); return 0")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import get_colorscale
 
 from tangentlens.report.blocks import Film
 from tangentlens.report.charts import SEQUENTIAL, chart, stacked
@@ -57,5 +58,10 @@ def _figure(panels: Sequence[Panel]) -> go.Figure:
         figure.update_xaxes(**{"matches": None, **panel.x}, row=row, col=1)
         figure.update_yaxes(**panel.y, row=row, col=1)
     bar = {"title": {"text": "%", "side": "top"}, "thickness": 11, "len": 0.6, "x": 1.01, "xpad": 0, "outlinewidth": 0}
-    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "colorbar": bar})
+    figure.update_layout(coloraxis={"colorscale": _by_root(), "cmin": 0, "cmax": 100, "colorbar": bar})
     return figure
+
+
+def _by_root() -> list[tuple[float, str]]:
+    """The sequential colours by the square root of the value: in a degenerate space a mode has a little of many."""
+    return [(float(place) ** 2, color) for place, color in get_colorscale(SEQUENTIAL)]

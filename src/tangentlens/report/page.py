@@ -1,15 +1,17 @@
 """A stored run as one HTML file that needs nothing else: no network, no other file."""
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import plotly
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from tangentlens.atomic import write_text
 from tangentlens.report.blocks import Block
@@ -57,12 +59,17 @@ def shown_run(run_folder: Path, *, text: bool = True) -> StoredRun:
     return run if text else replace(run, seeds=tuple(map(without_texts, run.seeds)))
 
 
-def render(run: StoredRun) -> str:
-    """The page of a run as HTML."""
+def render(run: StoredRun, *, plotly: str | None = None) -> str:
+    """The page of a run as HTML.
+
+    Args:
+        run: as the page shows it.
+        plotly: address of plotly.js relative to the page; None puts it into the page.
+    """
     parts = tuple(
         Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
     )
-    return assembled("report.html.jinja", parts, title=title(run), run=run)
+    return assembled("report.html.jinja", parts, plotly, title=title(run), run=run)
 
 
 def title(run: StoredRun) -> str:
@@ -70,30 +77,43 @@ def title(run: StoredRun) -> str:
     return _TITLES.get(run.setting, run.setting)
 
 
-def assembled(template: str, parts: Sequence[Part], **names: Any) -> str:
+def assembled(template: str, parts: Sequence[Part], plotly: str | None = None, **names: Any) -> str:
     """A template filled with some parts, with the style and the scripts that their blocks need, as HTML.
 
     Args:
         template: report.html.jinja, or one that extends it.
         parts: in order.
+        plotly: address of plotly.js relative to the page; None puts it into the page.
         names: what else the template asks for.
     """
     kinds = {block.kind for part in parts for block in part.blocks}
     assets = ("report", *(kind for kind in ("film", "cards") if kind in kinds))
+    drawn = bool(kinds & {"chart", "charts", "film"})
     page = _environment().get_template(template)
     return page.render(
         **names,
         parts=parts,
-        plotly_js=Markup(_plotly_js()) if kinds & {"chart", "charts", "film"} else "",
+        plotly_address=plotly if drawn and plotly else "",
+        plotly_js=Markup(plotly_js()) if drawn and not plotly else "",
         style=Markup("".join(_asset(f"{name}.css") for name in assets)),
         script=Markup("".join(_asset(f"{name}.js") for name in assets)),
     )
+
+
+def plotly_js() -> str:
+    """The whole of plotly.js, as shipped with the Python package."""
+    return get_plotlyjs()
 
 
 def script_json(text: str) -> Markup:
     """JSON that is safe inside a script element: "<" is written as its escape, so that no tag can begin in it."""
     json.loads(text)
     return Markup(text.replace("<", "\\u003c"))
+
+
+def deflated(text: str) -> str:
+    """Text for a script to inflate: zlib's format in base64."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
 
 
 def bind(text: str) -> str:
@@ -116,13 +136,9 @@ def _environment() -> Environment:
         finalize=readable,
     )
     environment.filters["script_json"] = script_json
+    environment.filters["deflated"] = deflated
     environment.filters["bind"] = bind
     return environment
-
-
-def _plotly_js() -> str:
-    """The whole of plotly.js, as shipped with the Python package."""
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text("utf-8")
 
 
 def _asset(name: str) -> str:

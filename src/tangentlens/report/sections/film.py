@@ -82,7 +82,8 @@ def _note(record: SeedRecord, checkpoints: int, shown: int) -> str:
     thinned = f" Of {checkpoints} checkpoints the film shows {shown}, evenly spaced." if shown < checkpoints else ""
     below = (
         "below, a column for each mode and a row for each frequency k: how much of the mode, in percent, lies in a "
-        "family's features at that frequency, dark for nothing, bright for all of it"
+        "family's features at that frequency, dark for nothing, bright for all of it; colours follow the square root, "
+        "since modes that share an eigenvalue mix and hold a little of many frequencies"
         if _maps(record)
         else "below, the percent of each feature family inside the modes that the paper names for it"
     )

@@ -68,44 +68,48 @@
     const { data, layout } = dressed(figure, printing);
     return Plotly.react(figure.plot, data, layout, { ...config, displayModeBar: layout.dragmode ? "hover" : false });
   };
-  // plotly.js is 4.7 MB and holds the page up while it starts: charts are drawn as they come into view, the others one at
-  // a time once the page has had a moment to itself.
-  const MOMENT = 200;
-  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 1));
+  // plotly.js is 4.7 MB and holds the page up while it starts: it waits for the first chart that comes near the window,
+  // and so does each chart. Where it lies in a file beside the page it is fetched at once, so that printing has it.
+  const library = document.getElementById("plotly");
   const waiting = new Set(figures);
-  const wake = () => {
-    if (window.Plotly) return;
+  const start = (resolve) => {
     const script = document.createElement("script");
-    script.textContent = document.getElementById("plotly").textContent;
+    const { address } = library.dataset;
+    script.onerror = () => figures.forEach(({ plot }) => { plot.textContent = plot.getAttribute("aria-label"); });
+    if (address) {
+      script.onload = resolve;
+      script.src = address;
+    } else script.textContent = library.textContent;
     document.head.append(script);
+    if (!address) resolve();
   };
-  const drawFirst = (figure) => {
+  let started = null;
+  const wake = () => (started ??= new Promise(start));
+  const drawFirst = async (figure) => {
     if (!waiting.delete(figure)) return;
-    wake();
-    draw(figure);
+    await wake();
+    await draw(figure);
   };
-  const drawRest = () => {
-    const [next] = waiting;
-    if (next) {
-      drawFirst(next);
-      idle(drawRest);
-    } else root.dataset.charts = "drawn";
-  };
-  const near = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) drawFirst(figures.find(({ plot }) => plot === target));
+  const near = new IntersectionObserver(async (entries) => {
+    const found = entries.filter(({ isIntersecting }) => isIntersecting).map(({ target }) => target);
+    await Promise.all(figures.filter(({ plot }) => found.includes(plot)).map(drawFirst));
+    root.dataset.charts = "drawn"; // those near the window
   }, { rootMargin: "200px" });
   figures.forEach(({ plot }) => near.observe(plot));
-  addEventListener("load", () => setTimeout(() => idle(drawRest), MOMENT));
+  if (library?.dataset.address) wake();
   // A film hands a chart what changes of every trace in its next frame.
   for (const figure of figures) {
     figure.plot.addEventListener("frame", ({ detail }) => {
       figure.spec.data.forEach((trace, i) => Object.assign(trace, detail[i]));
-      if (!waiting.has(figure)) draw(figure);
+      if (window.Plotly && !waiting.has(figure)) draw(figure);
     });
   }
-  const redraw = () => figures.filter((figure) => !waiting.has(figure)).forEach((figure) => draw(figure));
+  const redraw = () => {
+    if (window.Plotly) figures.filter((figure) => !waiting.has(figure)).forEach((figure) => draw(figure));
+  };
   const drawForPrint = () => {
     if (figures.length) wake();
+    if (!window.Plotly) return;
     waiting.clear();
     figures.forEach((figure) => draw(figure, true));
   };

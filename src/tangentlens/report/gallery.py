@@ -1,0 +1,70 @@
+"""A gallery: the pages of several runs in one folder, which share one plotly.js."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tangentlens import experiments
+from tangentlens.atomic import storing, write_text
+from tangentlens.errors import InvalidInputError
+from tangentlens.report.page import plotly_js, render, shown_run
+from tangentlens.store import StoredRun, open_run
+
+PLOTLY = "plotly.min.js"
+
+
+@dataclass(frozen=True)
+class _Page:
+    folder: Path
+    html: str
+
+
+def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """Write each run's page as FOLDER/<setting>/index.html, and plotly.js once beside them; other pages there stay.
+
+    The texts of a language model's windows are shown only where the model wrote them itself (text.source = "written"):
+    a gallery is made to be passed on.
+
+    Args:
+        runs: run folders, one of a setting.
+        folder: made if it is missing.
+
+    Returns:
+        the pages, in the order of the runs.
+
+    Raises:
+        InvalidInputError: a folder is not a run, its setting is no experiment's, or two runs have the same one.
+        StoreError: a file of a run is damaged, or the folder cannot be written.
+    """
+    opened = [open_run(run) for run in runs]
+    _check_settings(opened)
+    pages = [_Page(folder / run.setting, _html(run)) for run in opened]
+    with storing(folder):
+        for page in pages:
+            page.folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / PLOTLY, plotly_js())
+    for page in pages:
+        write_text(page.folder / "index.html", page.html)
+    return tuple(page.folder / "index.html" for page in pages)
+
+
+def _check_settings(runs: Sequence[StoredRun]) -> None:
+    known = experiments.names()
+    for run in runs:
+        if run.setting not in known:
+            raise InvalidInputError(
+                f"the gallery has no place for the setting {run.setting!r}",
+                where=str(run.folder),
+                remedy=f"Give runs of {', '.join(known)}.",
+            )
+    for setting, count in Counter(run.setting for run in runs).items():
+        if count > 1:
+            raise InvalidInputError(
+                f"{count} runs have the setting {setting!r}", where="gallery", remedy="Give one run of a setting."
+            )
+
+
+def _html(run: StoredRun) -> str:
+    own_text = run.config.get("text", {}).get("source") == "written"
+    return render(shown_run(run.folder, text=own_text), plotly=f"../{PLOTLY}")
