@@ -102,7 +102,8 @@ def assembled(template: str, parts: Sequence[Part], plotly: str | None = None, *
 
 def plotly_js() -> str:
     """The whole of plotly.js, as shipped with the Python package."""
-    return get_plotlyjs()
+    code: str = get_plotlyjs()
+    return code
 
 
 def script_json(text: str) -> Markup:
