@@ -75,14 +75,14 @@ class Figure:
     Attributes:
         value: the number; the mean where there are several.
         interval: 95 % interval (low, high), None where there is only one observation.
-        n: number of observations behind the value.
+        n: number of observations behind the value, None where a stored figure does not say.
         seeds: the seeds of those observations, in order.
         unit: "percent", "epoch", "seconds", "count", "ratio" ...
     """
 
     value: float | None
     interval: tuple[float, float] | None = None
-    n: int = 1
+    n: int | None = 1
     seeds: tuple[int, ...] = ()
     unit: str = ""
 

@@ -52,12 +52,23 @@ def interval(figure: Figure | None) -> str:
 
 
 def spread(figure: Figure | None) -> str:
-    """Interval and number of observations: "93.9 to 95.1, n = 10"; "one seed" where there is only one."""
+    """Interval and number of observations: "95 % interval 93.9 to 95.1, n = 10"; "one seed" where there is only one."""
     if figure is None or figure.value is None:
         return "no seed has this figure"
-    if figure.n == 1:
-        return f"95 % interval {interval(figure)}, one seed" if figure.interval else "one seed, no interval"
-    return f"95 % interval {interval(figure)}, n = {figure.n}"
+    if figure.interval is None:
+        return "one seed, no interval" if figure.n == 1 else f"no interval{_of(figure)}"
+    return f"95 % interval {interval(figure)}{', one seed' if figure.n == 1 else _of(figure)}"
+
+
+def observations(figure: Figure | None) -> str:
+    """How many observations are behind a figure; "unknown" where the run does not say, "0" without a figure."""
+    if figure is None:
+        return "0"
+    return "unknown" if figure.n is None else str(figure.n)
+
+
+def _of(figure: Figure) -> str:
+    return "" if figure.n is None else f", n = {figure.n}"
 
 
 def with_spread(figure: Figure | None) -> str:
@@ -65,7 +76,7 @@ def with_spread(figure: Figure | None) -> str:
     if figure is None or figure.value is None:
         return _ABSENT
     value = number(figure.value, figure.unit)
-    return f"{value} ({interval(figure)}, n = {figure.n})" if figure.interval else value
+    return f"{value} ({interval(figure)}{_of(figure)})" if figure.interval else value
 
 
 def mean_and_interval(figure: Figure) -> str:

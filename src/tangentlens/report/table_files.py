@@ -57,8 +57,8 @@ def _results(run: StoredRun) -> Table:
 def _row(key: str, figure: Figure) -> tuple[str, ...]:
     low, high = figure.interval or (None, None)
     seeds = " ".join(map(str, figure.seeds))
-    return (key, _unrounded(figure.value), _unrounded(low), _unrounded(high), str(figure.n), seeds, figure.unit)
+    return (key, _unrounded(figure.value), _unrounded(low), _unrounded(high), _unrounded(figure.n), seeds, figure.unit)
 
 
-def _unrounded(value: float | None) -> str:
+def _unrounded(value: float | int | None) -> str:
     return "" if value is None else repr(value)

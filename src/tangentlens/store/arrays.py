@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tangentlens.atomic import write_bytes
-from tangentlens.errors import StoreError
+from tangentlens.errors import NotStoredError, StoreError
 from tangentlens.records import Measurement
 from tangentlens.store.results import finite
 
@@ -58,10 +58,11 @@ class SeedRecord:
         """The array called `name`.
 
         Raises:
-            StoreError: there is no such array, or its file is damaged.
+            NotStoredError: there is no such array.
+            StoreError: its file is damaged.
         """
         if name not in self.sources:
-            raise StoreError(f"seed {self.seed} holds no array {name!r}", remedy="Run the experiment again.")
+            raise NotStoredError(f"the array {name} of seed {self.seed}")
         path = self.sources[name]
         try:
             with safe_open(path, framework="np") as stored:

@@ -2,13 +2,42 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
 from tangentlens.records import Figure
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """What a results.json holds.
+
+    Attributes:
+        figures: flat dotted key -> figure; null comes back as None.
+        lacking: field of a figure -> how many figures were stored without it, by a version that did not know it.
+    """
+
+    figures: Mapping[str, Figure]
+    lacking: Mapping[str, int]
+
+
+class _Entry(BaseModel):
+    """A figure as JSON has it; what an older version did not store has its default, what a newer one adds is left."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    value: float | None
+    interval: Annotated[list[float | None], Field(min_length=2, max_length=2)] | None = None
+    n: int | None = None
+    seeds: list[int] = []
+    unit: str = ""
 
 
 def write_results(path: Path, figures: Mapping[str, Figure]) -> None:
@@ -21,20 +50,22 @@ def write_results(path: Path, figures: Mapping[str, Figure]) -> None:
     write_text(path, json.dumps(entries, indent=2, allow_nan=False) + "\n")
 
 
-def read_results(path: Path) -> dict[str, Figure]:
-    """The figures of a results.json; null comes back as None.
+def read_results(path: Path) -> StoredResults:
+    """The figures of a results.json, of any version.
 
     Raises:
         StoreError: the file is missing or is not a results.json.
     """
     try:
-        return {key: _figure(entry) for key, entry in json.loads(path.read_text("utf-8")).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        entries = {key: _Entry.model_validate(each) for key, each in json.loads(path.read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError) as error:  # pydantic's errors are ValueErrors
         raise StoreError(
             f"the figures of the run cannot be read: {error!r}",
             where=str(path),
             remedy="Run the experiment again: the folder is damaged or not a run.",
         ) from error
+    lacking = Counter(name for each in entries.values() for name in _Entry.model_fields.keys() - each.model_fields_set)
+    return StoredResults({key: _figure(each) for key, each in entries.items()}, dict(sorted(lacking.items())))
 
 
 def finite(value: float | None) -> float | None:
@@ -53,13 +84,7 @@ def _entry(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _figure(entry: Mapping[str, Any]) -> Figure:
-    bounds = entry["interval"]
-    known = bounds is not None and None not in bounds
-    return Figure(
-        value=entry["value"],
-        interval=(bounds[0], bounds[1]) if known else None,
-        n=entry["n"],
-        seeds=tuple(entry["seeds"]),
-        unit=entry["unit"],
-    )
+def _figure(entry: _Entry) -> Figure:
+    low, high = entry.interval or (None, None)
+    known = None if low is None or high is None else (low, high)
+    return Figure(entry.value, known, entry.n, tuple(entry.seeds), entry.unit)

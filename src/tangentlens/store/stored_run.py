@@ -2,13 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.errors import InvalidInputError, NotStoredError, StoreError
 from tangentlens.records import Figure
 from tangentlens.store.arrays import SeedRecord, read_seeds
 from tangentlens.store.environment import read_environment
@@ -26,6 +26,7 @@ class StoredRun:
         environment: environment.json.
         figures: results.json.
         seeds: the stored seeds, ascending.
+        lacking: field of a figure -> how many figures an older version stored without it.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class StoredRun:
     environment: Mapping[str, Any]
     figures: Mapping[str, Figure]
     seeds: tuple[SeedRecord, ...]
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def setting(self) -> str:
@@ -50,8 +52,36 @@ class StoredRun:
         return bool(self.seeds) and all(record.names.issuperset(names) for record in self.seeds)
 
     def arrays(self, name: str) -> list[np.ndarray]:
-        """The array `name` of every seed, in the order of `seeds`."""
+        """The array `name` of every seed, in the order of `seeds`.
+
+        Raises:
+            NotStoredError: a seed holds no such array.
+            StoreError: a file of arrays is damaged.
+        """
         return [record.array(name) for record in self.seeds]
+
+    def figure(self, key: str) -> Figure:
+        """The figure `key`.
+
+        Raises:
+            NotStoredError: results.json holds no such figure.
+        """
+        if key not in self.figures:
+            raise NotStoredError(f"the figure {key}")
+        return self.figures[key]
+
+    def option(self, *path: str) -> Any:
+        """What the config says at a path of keys: option("kernel", "taus").
+
+        Raises:
+            NotStoredError: the config has no such key.
+        """
+        tree: Any = self.config
+        for key in path:
+            if not isinstance(tree, Mapping) or key not in tree:
+                raise NotStoredError(f"{'.'.join(path)} of the config")
+            tree = tree[key]
+        return tree
 
 
 def open_run(folder: Path) -> StoredRun:
@@ -74,11 +104,13 @@ def open_run(folder: Path) -> StoredRun:
         config = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise StoreError(f"the config of the run cannot be read: {error}", where=str(path)) from error
+    results = read_results(folder / "results.json")
     return StoredRun(
         folder=folder,
         config=config,
         config_text=text,
         environment=read_environment(folder),
-        figures=read_results(folder / "results.json"),
+        figures=results.figures,
         seeds=read_seeds(folder),
+        lacking=results.lacking,
     )

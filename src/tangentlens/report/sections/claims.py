@@ -3,20 +3,35 @@
 from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import listing, mean_and_interval, number, several
+from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
 from tangentlens.settings import SETTINGS
 from tangentlens.store import StoredRun
 
+_PARTS = {
+    "value": "what was measured", "null": "what it is compared with", "effect": "the difference", "p": "p",
+    "corrected_p": "the corrected p",
+}  # fmt: skip
 _COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % interval)", "p", "Corrected p", "n")
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    claims = [claim for claim in SETTINGS[run.setting].claims if f"claim.{claim.name}.verdict" in run.figures]
+    known = SETTINGS[run.setting].claims
+    claims = [claim for claim in known if f"claim.{claim.name}.verdict" in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
     table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(2, 4, 5, 6, 7))
     inside = (Note(_INSIDE),) if len(run.seeds) == 1 and any(claim.p for claim in claims) else ()
-    return (Lead(_sentence(run, claims)), table, Note(_RULE), *inside)
+    return (Lead(_sentence(run, claims)), table, *_older(run, claims, len(known)), Note(_RULE), *inside)
+
+
+def _older(run: StoredRun, claims: list[Claim], known: int) -> tuple[Note, ...]:
+    """What an older version did not judge, or did not store of what it judged."""
+    unjudged = known - len(claims)
+    notes = [f"{several(unjudged, 'claim').capitalize()} of this version the run does not judge."] if unjudged else []
+    lacking = [part for part in _PARTS if any(f"claim.{claim.name}.{part}" not in run.figures for claim in claims)]
+    if lacking:
+        notes.append(f"Of some claims the run does not hold {listing([_PARTS[part] for part in lacking])}.")
+    return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` judges anew."),) if notes else ()
 
 
 _INSIDE = (
@@ -60,11 +75,11 @@ def _row(run: StoredRun, claim: Claim) -> tuple[str, ...]:
     compared = claim.null_words if null.value is None else f"{side} {number(null.value, null.unit)}, {claim.null_words}"
     difference = mean_and_interval(effect) if effect.value is not None else number(None)
     measured = number(value.value, value.unit)
-    return (claim.statement, _verdict(run, claim), measured, compared, difference, p, corrected, str(effect.n))
+    return (claim.statement, _verdict(run, claim), measured, compared, difference, p, corrected, observations(effect))
 
 
 def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
-    return run.figures[f"claim.{claim.name}.{part}"]
+    return run.figures.get(f"claim.{claim.name}.{part}", Figure(None, n=None))
 
 
 def _has_claims(run: StoredRun) -> bool:

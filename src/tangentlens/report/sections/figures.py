@@ -1,13 +1,13 @@
 """Every figure of results.json."""
 
 from tangentlens.report.blocks import Block, Note, Section, Table
-from tangentlens.report.numbers import interval, number
+from tangentlens.report.numbers import interval, number, observations
 from tangentlens.store import StoredRun
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     rows = [
-        (key, number(figure.value, figure.unit), interval(figure), str(figure.n), figure.unit)
+        (key, number(figure.value, figure.unit), interval(figure), observations(figure), figure.unit)
         for key, figure in sorted(run.figures.items())
     ]
     return (

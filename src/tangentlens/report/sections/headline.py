@@ -3,7 +3,7 @@
 from tangentlens.experiments import Expectation, departures, expectations_of
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, Tiles
-from tangentlens.report.numbers import interval, listing, number, several, spread
+from tangentlens.report.numbers import interval, listing, number, observations, several, spread
 from tangentlens.store import StoredRun
 
 
@@ -59,7 +59,7 @@ def _row(run: StoredRun, row: Expectation) -> tuple[str, ...]:
         labels.figure(row.key),
         number(figure.value, figure.unit) if figure else number(None),
         interval(figure),
-        str(figure.n) if figure else "0",
+        observations(figure),
         number(row.paper, figure.unit if figure else "") if row.paper is not None else "",
         row.bound,
         f"{verdict}; the interval includes the bound" if row.undecided(figure) else verdict,

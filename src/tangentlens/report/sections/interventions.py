@@ -83,7 +83,8 @@ def _keys(run: StoredRun) -> list[str]:
 
 def _blocks(run: StoredRun, space: str) -> list[str]:
     found = [key.split(".")[1] for key in _keys(run) if key.startswith(f"{space}.") and key.endswith(".accuracy")]
-    return sorted(found, key=list(_NAMES).index)
+    order = list(_NAMES)
+    return sorted(found, key=lambda block: order.index(block) if block in order else len(order))
 
 
 def _row(run: StoredRun, space: str, block: str, families: list[str]) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def _row(run: StoredRun, space: str, block: str, families: list[str]) -> tuple[s
         return number(figure.value, figure.unit) if figure else ""
 
     kept = [shown(f"kept.{family}") for family in families]
-    return (_SPACES[space], _NAMES[block], shown("accuracy"), *kept, shown("removed"))
+    return (_SPACES[space], _NAMES.get(block, block), shown("accuracy"), *kept, shown("removed"))
 
 
 def _ablation_chart(run: StoredRun) -> Chart:

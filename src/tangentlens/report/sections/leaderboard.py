@@ -19,6 +19,8 @@ _METHODS = {
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     families, methods = _families(run), _methods(run)
+    if not families or len(_untold(methods)) < 2:
+        return (Note(f"Not shown: the run does not hold the figures {_PREFIX}* of the eNTK and of another method."),)
     columns = ("Method", "Dimension", *(labels.family(f) for f in families), "Seconds")
     ordered = sorted(methods, key=lambda method: -sum(_value(run, method, family) for family in families))
     rows = [_row(run, method, families) for method in ordered]
@@ -58,14 +60,18 @@ def _is(key: str, suffix: str) -> bool:
     return key.startswith(_PREFIX) and key.endswith(suffix)
 
 
+def _untold(methods: list[str]) -> list[str]:
+    return [method for method in methods if method != "supervised_probe"]
+
+
 def _value(run: StoredRun, method: str, family: str) -> float:
-    value = run.figures[f"{_PREFIX}{method}.{family}.percent"].value
+    value = run.figure(f"{_PREFIX}{method}.{family}.percent").value
     return 0.0 if value is None else value
 
 
 def _sentence(run: StoredRun, methods: list[str], family: str) -> str:
     """Who holds most of a family without being told, and where the kernel stands."""
-    unsupervised = [method for method in methods if method != "supervised_probe"]
+    unsupervised = _untold(methods)
     best = max(unsupervised, key=lambda method: _value(run, method, family))
     own = number(_value(run, "entk", family), "percent")
     if best == "entk":
@@ -85,10 +91,10 @@ def _name(method: str) -> str:
 
 
 def _row(run: StoredRun, method: str, families: list[str]) -> tuple[str, ...]:
-    figures = [run.figures[f"{_PREFIX}{method}.{family}.percent"] for family in families]
+    figures = [run.figure(f"{_PREFIX}{method}.{family}.percent") for family in families]
     cells = [_cell(number(f.value, f.unit), interval(f)) for f in figures]
-    seconds = run.figures[f"{_PREFIX}{method}.seconds"]
-    dimension = run.figures[f"{_PREFIX}{method}.dimension"]
+    seconds = run.figure(f"{_PREFIX}{method}.seconds")
+    dimension = run.figure(f"{_PREFIX}{method}.dimension")
     return (_name(method), number(dimension.value, "count"), *cells, number(seconds.value, "seconds"))
 
 

@@ -20,6 +20,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     p = math.isqrt(modes.shape[0])
     waves = [nearest_wave(mode.reshape(p, p), k) for mode, k in zip(modes.T, frequency, strict=True)]
     half = modes.shape[1] // 2
+    if half == 0:
+        return (Note("Not shown: the run has no modes of two cliffs."),)
     rows = [
         Pictures(f"{name} cliff", _pictures(modes, frequency, waves, range(start, start + half)))
         for name, start in (("First", 0), ("Second", half))

@@ -17,7 +17,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
         family: np.mean(np.stack(run.arrays(f"heatmap.{family}")), axis=0) for family in FAMILIES
     }  # NaN: no feature
     blocks = maps["n"].shape[0]
-    sentence = " ".join(_sentence(maps, block) for block in range(1, blocks))
+    sentence = " ".join(_sentence(maps, block) for block in range(min(1, blocks - 1), blocks))
     seeds = f", mean of {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
     return (
         Lead(sentence),

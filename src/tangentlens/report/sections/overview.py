@@ -3,13 +3,29 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tangentlens.report.blocks import Block, Facts, Lead, Section
+from tangentlens.report.blocks import Block, Facts, Lead, Note, Section
 from tangentlens.report.numbers import duration, listing, several
 from tangentlens.store import StoredRun
 
+_FIELDS = {"interval": "intervals", "n": "numbers of observations", "seeds": "seeds", "unit": "units"}
+
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    return (Lead(_sentence(run)), Facts((*_config_groups(run.config), ("Made with", tuple(_made_with(run))))))
+    facts = Facts((*_config_groups(run.config), ("Made with", tuple(_made_with(run)))))
+    return (Lead(_sentence(run)), *_older(run), facts)
+
+
+def _older(run: StoredRun) -> tuple[Note, ...]:
+    """What the figures were stored without."""
+    words = [f"{_FIELDS[field]} ({several(count, 'figure')})" for field, count in run.lacking.items()]
+    if not words:
+        return ()
+    return (
+        Note(
+            f"An older version of tangentlens wrote results.json, without {listing(words)}. The page shows the rest; "
+            "run the config again for all of it."
+        ),
+    )
 
 
 def _sentence(run: StoredRun) -> str:

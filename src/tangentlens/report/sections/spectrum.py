@@ -39,8 +39,12 @@ def _spectrum_sentence(run: StoredRun, ends: tuple[int, int]) -> str:
     agree = f"The rule puts the cliffs after modes {ends[0]} and {ends[1]}, where the paper's ranges end{often}"
     other = sorted({cliffs for cliffs in found if cliffs[:2] != ends})
     differ = f"; elsewhere it finds {listing([_after(cliffs) for cliffs in other])}" if other else ""
-    drops = listing([f"{plain(drop, decimals=2)} after mode {end}" for end, drop in _drops(run, ends).items()])
-    return f"{agree}{differ}. From one mode to the next the eigenvalue falls by a factor of {drops}."
+    drops = [f"{plain(drop, decimals=2)} after mode {end}" for end, drop in _drops(run, ends).items()]
+    fall = f"From one mode to the next the eigenvalue falls by a factor of {listing(drops)}." if drops else _SHORT
+    return f"{agree}{differ}. {fall}"
+
+
+_SHORT = "The run has no mode after these, so it shows no fall."
 
 
 def _after(cliffs: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from tangentlens.errors import NotStoredError
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import DASHES, HUES, INK, SEQUENTIAL, SOFT, chart, seeds, single, stacked
 from tangentlens.report.numbers import interval, number
@@ -13,6 +14,8 @@ _HEATMAP = "heatmap."
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     kernels = _kernels(run)
+    if not kernels:
+        raise NotStoredError(f"{_HEATMAP}<regime>.<rescaling> of any kernel")
     sentence = " ".join(_sentence(run, *kernel) for kernel in kernels)
     maps = tuple(_map(run, *kernel) for kernel in kernels)
     recovery, spectra = _recovery(run, kernels), _spectra(run, kernels)
@@ -37,8 +40,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 def _kernels(run: StoredRun) -> list[tuple[str, str]]:
     """(regime, rescaling), in the order of the config."""
-    taus = [f"tau{round(100 * tau):03d}" for tau in run.config["kernel"]["taus"]]
-    found = [(str(regime["name"]), tau) for regime in run.config["regimes"] for tau in taus]
+    taus = [f"tau{round(100 * tau):03d}" for tau in run.option("kernel", "taus")]
+    found = [(str(regime["name"]), tau) for regime in run.option("regimes") for tau in taus]
     return [(regime, tau) for regime, tau in found if run.has(f"{_HEATMAP}{regime}.{tau}")]
 
 
@@ -105,7 +108,7 @@ def _spectra(run: StoredRun, kernels: list[tuple[str, str]]) -> Chart:
         color, dash = HUES[position % len(HUES)], DASHES[position % len(DASHES)]
         mode = np.arange(len(each[0]), dtype=np.int32)
         figure.add_traces(seeds(mode, each, f"{regime}, {_tau(tau)}", color, dash, hover=".2e"))
-    features = int(run.config["data"]["features"])
+    features = int(run.option("data", "features"))
     figure.add_vline(x=features - 0.5, line={"color": SOFT, "width": 1.2, "dash": "dash"})
     figure.update_xaxes(title_text="mode")
     figure.update_yaxes(title_text="eigenvalue over the first", type="log", exponentformat="power")

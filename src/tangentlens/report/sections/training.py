@@ -29,7 +29,7 @@ def _onset(run: StoredRun) -> str:
     onset = run.figures.get(_ONSET)
     if onset is None or onset.value is None:
         return f"Test accuracy does not cross {_threshold(run)} in any seed: there is no onset of grokking to mark."
-    missing = len(run.seeds) - onset.n
+    missing = 0 if onset.n is None else len(run.seeds) - onset.n
     aside = f"; in {several(missing, 'seed')} it never does" if missing else ""
     return f"Test accuracy crosses {_threshold(run)} at epoch {with_spread(onset)}{aside}."
 
