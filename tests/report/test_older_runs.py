@@ -193,3 +193,17 @@ def test_a_language_model_s_older_run_gives_a_page(tmp_path, field):
     rewrite(folder, lambda _, each: {name: each[name] for name in each if name != field})
     assert FIELDS[field] in texts(overview.SECTION.blocks(open_run(folder)))
     assert '<section id="feature-cards"' in render(open_run(folder))
+
+
+def test_one_kernel_of_several_that_the_run_lacks_is_named(tmp_path):
+    config = (
+        'setting = "superposition"\nregimes = [{ name = "narrow" }]\n[kernel]\ntaus = [1.0, 0.33]\n[data]\nfeatures = 4'
+    )
+    curve = torch.linspace(1.0, 0.1, 4).double()
+    names = ("recovery.narrow.tau100", "recovery.untrained.narrow.tau100", "represented.narrow")
+    arrays = {**dict.fromkeys(names, curve), "spectrum.narrow.tau100": curve, "heatmap.narrow.tau100": curve.diag()}
+    measurement = Measurement(0, {}, {}, {**arrays, "step": torch.arange(2)})
+    blocks = superposition.SECTION.blocks(open_run(store_run(tmp_path / "run", [measurement], config)))
+    assert "does not hold their heat maps: narrow, τ = 0.33." in texts(blocks)
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    assert [row[0] for row in table.rows] == ["narrow, τ = 1"]

@@ -13,7 +13,8 @@ _HEATMAP = "heatmap."
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    kernels = _kernels(run)
+    configured = _configured(run)
+    kernels = [(regime, tau) for regime, tau in configured if run.has(f"{_HEATMAP}{regime}.{tau}")]
     if not kernels:
         raise NotStoredError(f"{_HEATMAP}<regime>.<rescaling> of any kernel")
     sentence = " ".join(_sentence(run, *kernel) for kernel in kernels)
@@ -21,6 +22,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     recovery, spectra = _recovery(run, kernels), _spectra(run, kernels)
     return (
         Lead(sentence),
+        *_absent([kernel for kernel in configured if kernel not in kernels]),
         _table(run, kernels),
         Note(
             "A feature is represented where its entry of WᵀW reaches the threshold, and recovered where at least "
@@ -38,11 +40,15 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     )
 
 
-def _kernels(run: StoredRun) -> list[tuple[str, str]]:
+def _absent(kernels: list[tuple[str, str]]) -> tuple[Note, ...]:
+    named = [f"{regime}, {_tau(tau)}" for regime, tau in kernels]
+    return (Note(f"Not shown, since the run does not hold their heat maps: {'; '.join(named)}."),) if named else ()
+
+
+def _configured(run: StoredRun) -> list[tuple[str, str]]:
     """(regime, rescaling), in the order of the config."""
     taus = [f"tau{round(100 * tau):03d}" for tau in run.option("kernel", "taus")]
-    found = [(str(regime["name"]), tau) for regime in run.option("regimes") for tau in taus]
-    return [(regime, tau) for regime, tau in found if run.has(f"{_HEATMAP}{regime}.{tau}")]
+    return [(str(regime["name"]), tau) for regime in run.option("regimes") for tau in taus]
 
 
 def _tau(name: str) -> str:
