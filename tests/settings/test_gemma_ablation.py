@@ -34,6 +34,14 @@ def test_drops_of_a_labels_own_words_are_selective():
     assert figures["p_ablate.entk.over_random"][0] == pytest.approx(1 / 100)
 
 
+def test_a_label_of_one_story_leaves_selectivities_without_intervals():
+    story = torch.where(LABELS[:, 0], 0, torch.arange(90))
+    some = Ablations(("a", "b", "c"), LABELS, story, {"entk": 10.0 * LABELS + noise(0), "random": noise(1)})
+    found = ablation_figures(some, "entk", CONFIG, 0)
+    assert found.figures["causal.gemma.ablate.macro.entk.selectivity"][0] == pytest.approx(10, abs=1)
+    assert found.intervals == {}
+
+
 def test_drops_of_everything_alike_are_not():
     found = ablation_figures(ablations(10.0 + noise(0), noise(1)), "entk", CONFIG, 0)
     figures, intervals = found.figures, found.intervals

@@ -280,6 +280,19 @@ def test_scores_that_know_nothing_lead_nowhere():
     assert covered >= 8
 
 
+def test_too_few_windows_have_figures_without_intervals():
+    """With two windows of a label in a half, some resample of them has none."""
+    labels = torch.arange(16)[:, None] % 4 == torch.arange(4)
+    train = torch.arange(16) < 8
+    scores = torch.randn(2, 16, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(16))
+    methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+    figures, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
+    own, other = (float(method.chosen.auroc.mean()) for method in methods)
+    assert figures["auroc.pos.macro.lead.entk"][0] == pytest.approx(own - other)
+    assert spreads == {}
+
+
 def test_moved_tokens_are_told_apart_from_a_shift_of_all(stored):
     (record,) = stored.seeds
     assert (record.array("raw.raised.logits") > 0).all()

@@ -31,7 +31,7 @@ from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.models.language_model import Batch, LanguageModel
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, Intervals, measurement
 from tangentlens.settings.gemma_alignment import (
     Method,
     Task,
@@ -117,7 +117,12 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         "labels.names": task.names,
         "labels.family": tuple({"pos": "pos", "morph": "morphology"}[family] for family in task.families),
     }
-    notes = (*_source_notes(lm, windows), *_label_notes(windows, refused), *_residual_notes(swept))
+    notes = (
+        *_source_notes(lm, windows),
+        *_label_notes(windows, refused),
+        *_residual_notes(swept),
+        *_interval_notes(spreads),
+    )
     return measurement(seed, figures, arrays, notes, words, spreads)
 
 
@@ -270,6 +275,12 @@ def _label_notes(windows: Windows, refused: Mapping[str, str]) -> tuple[str, ...
     if refused:
         notes.append("labels left out: " + "; ".join(f"{name} ({reason})" for name, reason in refused.items()))
     return tuple(notes)
+
+
+def _interval_notes(spreads: Intervals) -> tuple[str, ...]:
+    if spreads:
+        return ()
+    return ("no intervals: some resample of the stories leaves a label without a window; take more windows",)
 
 
 def _residual_notes(swept: Mapping[str, _Swept]) -> tuple[str, ...]:

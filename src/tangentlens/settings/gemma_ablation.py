@@ -8,14 +8,13 @@ others; the macro figure is its mean over labels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
 from tangentlens.evidence.permutation import permutation_test
 from tangentlens.settings.figures import Figures, Findings
+from tangentlens.settings.gemma_alignment import intervals_over_stories
 from tangentlens.settings.gemma_config import ScoringConfig
 
 _PREFIX = "causal.gemma.ablate"
@@ -61,15 +60,10 @@ def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed:
         rows = weights[:, of_window]
         return torch.stack([_selectivity(drops, found.labels, rows) for drops in compared.values()], dim=1)
 
-    interval = stratified_bootstrap_interval(
-        statistic,
-        torch.zeros(int(of_window.max()) + 1),
-        random=np.random.default_rng(seed),
-        resamples=config.resamples,
-    )
-    keys = [f"{_PREFIX}.macro.{name}" for name in compared]
-    figures |= {key: (value, "percent") for key, value in zip(keys, interval.value.tolist(), strict=True)}
-    bounds = zip(interval.low.tolist(), interval.high.tolist(), strict=True)
+    keys, stories = [f"{_PREFIX}.macro.{name}" for name in compared], int(of_window.max()) + 1
+    values = statistic(torch.ones(1, stories, dtype=torch.float64))[0].tolist()
+    figures |= {key: (value, "percent") for key, value in zip(keys, values, strict=True)}
+    spreads = intervals_over_stories(keys, statistic, stories, resamples=config.resamples, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     permuted = permutation_test(
         lambda labels: torch.stack([_selectivity(found.drops[method], each, once) for each in labels]),
@@ -81,7 +75,7 @@ def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed:
     for name in controls:
         p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
         figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
-    return Findings(figures, intervals=dict(zip(keys, bounds, strict=True)))
+    return Findings(figures, intervals=spreads)
 
 
 def _sides(

@@ -17,8 +17,9 @@ from tangentlens.alignment.selection import (
     select_modes,
 )
 from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_auroc, weighted_average_precision
+from tangentlens.errors import NumericalError
 from tangentlens.evidence.auroc_inference import auroc_inference
-from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
+from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
 from tangentlens.evidence.corrections import corrected_p_values
 from tangentlens.settings.figures import Arrays, Figures, Intervals
 
@@ -119,6 +120,7 @@ def intervals(
     """Bootstrap over stories: intervals of every label's and macro figure, and of each method's lead over a baseline.
 
     The same resamples serve all methods, so that differences are paired. What was chosen on the train half is held.
+    Where a resample leaves a label without a window there are no intervals.
     """
     stories, of_window = task.story[~task.train].unique(return_inverse=True)
     labels = task.labels[~task.train]
@@ -130,14 +132,22 @@ def intervals(
         keys = [key for method in methods for key in _keys(measure, method.name, task)]
         lead_keys = [f"{measure}.{family}.macro.lead.{name}" for name in leads for family in families]
         statistic = partial(_with_leads, weighted, methods, baseline, labels, of_window, task)
-        interval = stratified_bootstrap_interval(
-            statistic, torch.zeros(len(stories)), random=np.random.default_rng(seed), resamples=resamples
-        )
-        bounds = list(zip(interval.low.tolist(), interval.high.tolist(), strict=True))
-        found |= dict(zip([*keys, *lead_keys], bounds, strict=True))
-        values = interval.value.tolist()[len(keys) :]
+        found |= intervals_over_stories([*keys, *lead_keys], statistic, len(stories), resamples=resamples, seed=seed)
+        values = statistic(torch.ones(1, len(stories), dtype=torch.float64))[0].tolist()[len(keys) :]
         figures |= {key: (value, "ratio") for key, value in zip(lead_keys, values, strict=True)}
     return figures, found
+
+
+def intervals_over_stories(
+    keys: Sequence[str], statistic: WeightedStatistic, stories: int, *, resamples: int, seed: int
+) -> Intervals:
+    """Bootstrap intervals of figures of weighted stories; none where a resample leaves a figure undefined."""
+    random = np.random.default_rng(seed)
+    try:
+        found = stratified_bootstrap_interval(statistic, torch.zeros(stories), random=random, resamples=resamples)
+    except NumericalError:
+        return {}
+    return dict(zip(keys, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
 
 
 def _with_leads(
