@@ -75,3 +75,7 @@ def test_configs_differ_in_dotted_keys_and_seeds_do_not_count():
     assert config_differences(reference | {"seeds": [3]}, reference) == ()
     other = reference | {"data": reference["data"] | {"p": 7}}
     assert config_differences(other, reference) == (f"data.p = 7 (there {reference['data']['p']})",)
+
+
+def test_a_key_that_one_config_lacks_is_not_set():
+    assert config_differences({"data": {}}, {"data": {"p": 29}}) == ("data.p = not set (there 29)",)

@@ -14,6 +14,8 @@ from tangentlens.records import Figure
 
 Verdict = Literal["meets", "falls short", "not measured"]
 
+_UNSET = "not set"  # in a config, as by a version that had no such key
+
 # In an installed package the folder lies inside it, in a checkout at the root.
 _PLACES = (Path(__file__).parent / "_experiments", Path(__file__).parents[2] / "experiments")
 
@@ -134,7 +136,9 @@ def config_differences(config: Mapping[str, Any], reference: Mapping[str, Any]) 
     ours, theirs = flat_config(config), flat_config(reference)
     keys = sorted((ours.keys() | theirs.keys()) - {"seeds"})
     return tuple(
-        f"{key} = {ours.get(key)} (there {theirs.get(key)})" for key in keys if ours.get(key) != theirs.get(key)
+        f"{key} = {ours.get(key, _UNSET)} (there {theirs.get(key, _UNSET)})"
+        for key in keys
+        if ours.get(key) != theirs.get(key)
     )
 
 
