@@ -63,7 +63,8 @@ def paired_comparison(
     Args:
         measure: (scores (N, L), labels (N, L), weights (B, N)) -> (B, L); `alignment.weighted_ranking` has AUROC and
             average precision.
-        first, second: (N, L) scores of the two methods, the one that each chose for each label on other windows.
+        first: (N, L) scores of one method, those that it chose for each label on other windows.
+        second: (N, L) of the other.
         labels: (N, L), Boolean or 0 and 1.
         within: (N,) strata of the bootstrap; zeros for one stratum.
         random: source of resamples and exchanges.
