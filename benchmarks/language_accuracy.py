@@ -36,11 +36,10 @@ def main() -> None:
     options = parser.parse_args()
     lm = tl.language_model(options.model)
     batch = {"input_ids": windows(lm, options)}
-    began, kernel = time.perf_counter(), KernelConfig()
+    began, kernel = time.perf_counter(), KernelConfig(directions=options.directions)
     swept = tl.sweep(
-        lm, batch, groups=kernel.groups, geometry="raw", directions=options.directions, probes=kernel.probes,
-        modes=kernel.modes, tolerance=kernel.tolerance, pilot_windows=kernel.pilot_windows,
-        work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
+        lm, batch, geometry="raw", work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
+        **kernel.sweep_options,
     )  # fmt: skip
     print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
     for layer in options.layers:

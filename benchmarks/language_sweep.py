@@ -89,11 +89,8 @@ def main() -> None:
         if done == total:
             marks[stage] = time.perf_counter()
 
-    began, kernel = time.perf_counter(), KernelConfig()
-    tl.sweep(
-        lm, batch, groups=kernel.groups, geometry="raw", directions=options.directions, probes=kernel.probes,
-        modes=kernel.modes, tolerance=kernel.tolerance, pilot_windows=kernel.pilot_windows, progress=note,
-    )  # fmt: skip
+    began, kernel = time.perf_counter(), KernelConfig(directions=options.directions)
+    tl.sweep(lm, batch, geometry="raw", progress=note, **kernel.sweep_options)
     whole = time.perf_counter() - began
     pilot = marks["pilot"] - began
     windows_share = (whole - pilot) / forward

@@ -146,22 +146,17 @@ def _task(config: Config, windows: Windows, seed: int) -> tuple[Task, Mapping[st
 
 def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> _Swept:
     """One sweep, kept in the run's folder until the run is complete."""
-    kernel, began = config.kernel, time.perf_counter()
+    began = time.perf_counter()
     length = batch["input_ids"].shape[1]
     found = sweep(
         prepared.lm,
         batch,
-        groups=kernel.groups,
         geometry=geometry,
-        directions=kernel.directions,
-        probes=kernel.probes,
-        modes=kernel.modes,
-        tolerance=kernel.tolerance,
-        pilot_windows=kernel.pilot_windows,
         seed=seed,
         read=reading(length, config.scoring.examples),
         work=prepared.of_seed(seed) / f"sweep-{geometry}",
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
+        **config.kernel.sweep_options,
     )
     return _Swept(found, found.groups, time.perf_counter() - began)
 

@@ -1,6 +1,6 @@
 """The config of the paper's language-model setting; every default is the paper's where the paper has one."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -72,6 +72,11 @@ class KernelConfig(BaseModel):
     probes: int = Field(default=2, ge=1, description="random directions a window, for the error of the compression")
     tolerance: float = Field(default=0.1, gt=0, description="relative residual of the modes on the compressed rows")
     pilot_windows: int = Field(default=16, ge=1, description="windows that the directions are found on")
+
+    @property
+    def sweep_options(self) -> dict[str, Any]:
+        """What `sweep` is told in every geometry."""
+        return self.model_dump(exclude={"geometries"})
 
 
 class ScoringConfig(BaseModel):
