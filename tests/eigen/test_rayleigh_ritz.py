@@ -41,3 +41,26 @@ def test_dependent_columns_do_not_count():
         rayleigh_ritz(DenseOperator(K), torch.cat([column, 2 * column], dim=1), 2, tol=1e-3)
     with pytest.raises(InvalidInputError, match="cannot hold"):
         rayleigh_ritz(DenseOperator(K), column, 2, tol=1e-3)
+
+
+def test_a_step_keeps_all_that_was_multiplied_and_beats_a_subspace_iteration_of_as_many_products():
+    K = matrix()
+    start = torch.linalg.qr(torch.randn(30, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64))[0]
+    iterated = rayleigh_ritz(DenseOperator(K), K @ start, 3, tol=1e-12)
+    pairs = rayleigh_ritz(DenseOperator(K), start, 3, tol=1e-12, steps=1)
+    krylov = rayleigh_ritz(DenseOperator(K), torch.cat([start, K @ start], dim=1), 3, tol=1e-12)
+    assert pairs.products == 8  # 5 columns, then the residuals of 3 pairs
+    assert bool((pairs.values > iterated.values).all())
+    assert bool((pairs.values <= krylov.values * (1 + 1e-12)).all())  # a part of that space
+    true = (K @ pairs.vectors - pairs.vectors * pairs.values).norm(dim=0) / pairs.values
+    assert torch.allclose(pairs.residuals, true)
+
+
+def test_steps_end_when_all_pairs_are_converged():
+    K = matrix()
+    vectors = torch.linalg.eigh(K)[1]
+    pairs = rayleigh_ritz(DenseOperator(K), vectors[:, -4:], 4, tol=1e-8, steps=5)
+    assert pairs.products == 4
+    deep = rayleigh_ritz(DenseOperator(K), vectors[:, -4:] + 0.01 * K[:, :4], 4, tol=1e-8, steps=20)
+    assert bool(deep.converged.all())
+    assert deep.products < 30 + 4

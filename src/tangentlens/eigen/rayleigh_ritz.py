@@ -1,4 +1,4 @@
-"""The best eigenpairs that a given space holds, from one product with it, their true residuals included."""
+"""The best eigenpairs that a given space holds, from products with it, their true residuals included."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tangentlens.eigen.certificate import product, relative_residuals
+from tangentlens.eigen.orthonormal import complement
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
+from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
+
+_ROUNDING = 1e-10  # of the longest product: what is shorter adds nothing to a space
 
 
 @dataclass(frozen=True)
@@ -29,32 +34,60 @@ class Projection:
         values, coefficients = torch.linalg.eigh((projected + projected.T) / 2)
         values, coefficients = values.flip(0)[:k], coefficients.flip(1)[:, :k]
         vectors = self.basis @ coefficients
-        norms = (self.product @ coefficients - vectors * values).norm(dim=0)
-        residuals = torch.where(norms == 0, norms, norms / values.abs())
+        residuals = relative_residuals((self.product @ coefficients - vectors * values).norm(dim=0), values)
         return Eigenpairs(values, vectors, residuals, residuals <= tol, self.basis.shape[1]), coefficients
 
+    def beyond(self, k: int, tol: float) -> Float[Tensor, "n c"]:
+        """Orthonormal columns for what the residuals of the k leading pairs above the tolerance add to the space."""
+        pairs, coefficients = self.pairs(k, tol)
+        if bool(pairs.converged.all()):
+            return self.basis[:, :0]
+        moved = self.product @ coefficients[:, ~pairs.converged]
+        return complement(self.basis.T, moved, _ROUNDING * float(moved.norm(dim=0).max()))[0]
 
-def rayleigh_ritz(op: LinearOperator, space: Float[Tensor, "n m"], k: int, tol: float) -> Eigenpairs:
+
+def rayleigh_ritz(
+    op: LinearOperator,
+    space: Float[Tensor, "n m"],
+    k: int,
+    tol: float,
+    *,
+    steps: int = 0,
+    progress: Progress = silent,
+) -> Eigenpairs:
     """Eigenpairs of the projection of K on a space (Rayleigh-Ritz), where a good space is known beforehand.
 
     With V an orthonormal basis and W = K V, the pairs of V^T W give v = V s and K v = W s: the product that projects
-    also measures the residual, and the certificate costs nothing more.
+    also measures the residual, and the certificate costs nothing more. Each step joins the residuals of the k leading
+    pairs to the space, which makes it a block Krylov space: nothing that was multiplied is thrown away.
 
     Args:
         op: symmetric (n, n).
         space: columns that span the space; m >= k.
         k: pairs returned.
         tol: relative residual that counts as converged.
+        steps: how often the space grows, by at most k columns, while pairs are above the tolerance.
+        progress: told about every product.
 
     Raises:
         InvalidInputError: the space has fewer than k independent columns, or another number of rows.
+        NumericalError: NaN or infinity in a product; names the operator.
     """
     if space.ndim != 2 or space.shape[0] != op.shape[0] or space.shape[1] < k:
         raise InvalidInputError(
             f"a space of shape {tuple(space.shape)} cannot hold {k} eigenvectors", remedy=f"Give {op.shape[0]} rows."
         )
-    V = orthonormal_basis(space, k)
-    return Projection(V, (op @ V).double()).pairs(k, tol)[0]
+    basis = orthonormal_basis(space, k)
+    projection = Projection(basis, product(op, basis))
+    for step in range(steps):
+        progress("products", step + 1, steps + 1)
+        fresh = projection.beyond(k, tol)
+        if fresh.shape[1] == 0:
+            break
+        joined = torch.cat([projection.basis, fresh], dim=1)
+        projection = Projection(joined, torch.cat([projection.product, product(op, fresh)], dim=1))
+    progress("products", steps + 1, steps + 1)
+    return projection.pairs(k, tol)[0]
 
 
 def orthonormal_basis(space: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n c"]:

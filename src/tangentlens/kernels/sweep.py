@@ -200,7 +200,7 @@ def refine(
     group: str,
     swept: Sweep,
     *,
-    steps: int | None = 1,
+    steps: int | None = 2,
     tolerance: float = 1e-3,
     progress: Progress = silent,
 ) -> RefinedModes:
@@ -208,9 +208,9 @@ def refine(
 
     Args:
         swept: made with modes=.
-        steps: subspace iterations V <- K V before the Rayleigh-Ritz projection, k products each (a product is a
-            backward and a forward pass through the stages above the group), and k more for projection and certificate.
-            None solves to the tolerance by block Lanczos from the modes of the sweep.
+        steps: how often the space of the modes grows by the residuals of those above the tolerance, at most k products
+            each (a product is a backward and a forward pass through the stages above the group), after k for the modes
+            themselves. None solves to the tolerance by block Lanczos from the modes of the sweep.
         tolerance: relative residual that counts as converged.
 
     Raises:
@@ -224,12 +224,7 @@ def refine(
         kernel = stagewise_kernel(chain, planned, batch, swept.geometry, members)
         if steps is None:
             return RefinedModes(top_eigenpairs(kernel, k, tolerance, start=start, progress=progress), kernel)
-        for step in range(steps):
-            start = torch.linalg.qr((kernel @ start).double())[0]
-            progress("refinement", step + 1, steps + 1)
-        pairs = rayleigh_ritz(kernel, start, k, tolerance)
-        progress("refinement", steps + 1, steps + 1)
-        return RefinedModes(pairs, kernel)
+        return RefinedModes(rayleigh_ritz(kernel, start, k, tolerance, steps=steps, progress=progress), kernel)
 
 
 def _basis(pilot: Pilot, directions: int | Tensor, windows: int) -> Float[Tensor, "d r"]:

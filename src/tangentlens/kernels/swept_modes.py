@@ -16,7 +16,6 @@ from tangentlens.records import Eigenpairs
 
 _START_AXES = 128  # of either side, in the truncated kernel that starts a solve
 _START_TOLERANCE = 1e-3
-_ROUNDING = 1e-10
 _EXPANSIONS = 12  # of the space that a solve begins with, at most
 
 
@@ -67,10 +66,7 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     pushed, gradients = kernel.to_all_directions(basis)
     pushed = pushed.double()  # (N, r + q, m)
     for _ in range(_EXPANSIONS):
-        pairs, coefficients = Projection(basis, _inside(kernel, pushed)).pairs(k, tolerance)
-        if bool(pairs.converged.all()):
-            break
-        fresh = _beyond(basis, _inside(kernel, pushed) @ coefficients[:, ~pairs.converged])
+        fresh = Projection(basis, _inside(kernel, pushed)).beyond(k, tolerance)
         if fresh.shape[1] == 0:
             break
         basis = torch.cat([basis, fresh], dim=1)
@@ -87,19 +83,6 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
 
 def _inside(kernel: CompressedKernel, pushed: Float[Tensor, "N s m"]) -> Float[Tensor, "rows m"]:
     return pushed[:, : kernel.directions].flatten(0, 1)
-
-
-def _beyond(basis: Float[Tensor, "rows m"], product: Float[Tensor, "rows j"]) -> Float[Tensor, "rows c"]:
-    """An orthonormal basis of what products add to a space; of no column where that is rounding."""
-    floor = _ROUNDING * product.norm(dim=0).max()
-    for _ in range(2):  # once leaves rounding of the size of what was taken away
-        product = product - basis @ (basis.T @ product)
-        Q, R = torch.linalg.qr(product)
-        product = Q * R.diagonal()
-    sizes = product.norm(dim=0)
-    kept = sizes > floor
-    found: Tensor = product[:, kept] / sizes[kept]
-    return found
 
 
 def outside_norms(
