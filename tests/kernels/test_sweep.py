@@ -8,6 +8,7 @@ from torch import Tensor
 import tangentlens as tl
 from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.kernels.crossed_modes import score_new_windows
+from tangentlens.kernels.geometry import logit_geometry
 from tangentlens.kernels.sweep import refine, sweep
 from tangentlens.models.language_model import language_model, last_positions
 
@@ -90,6 +91,26 @@ def test_fewer_directions_give_the_kernel_restricted_to_the_basis():
     Q = torch.kron(torch.eye(5, dtype=torch.float64), swept.basis)  # (N d, N r)
     assert torch.allclose(swept[name].dense(), Q.T @ exact @ Q, rtol=0, atol=2e-5 * float(exact.abs().max()))
     assert torch.allclose(swept.lift(torch.eye(20, dtype=torch.float64)).flatten(0, 1), Q, **CLOSE)
+
+
+def test_in_fisher_geometry_every_window_has_its_own_directions():
+    model, batch = zoo.tiny("qwen2"), zoo.windows(5)
+    lm = language_model(model)
+    name = "model.layers.0.mlp.down_proj.weight"
+    J = zoo.jacobian(model, batch, name, last_positions(batch))  # (N, d, parameters)
+    units, hidden = logit_geometry(lm, "fisher"), lm.final_hidden(batch).detach()
+    factors = units.factors(hidden[torch.arange(5), -1])
+    rows = torch.einsum("ncp,ncd->ndp", J, factors).flatten(0, 1).detach()
+    exact = rows @ rows.T
+    swept = sweep(lm, batch, directions=4, geometry="fisher", groups=[name], modes=3)
+    assert swept.basis.shape == (5, lm.d_model, 4)
+    Q = torch.block_diag(*swept.basis)  # (N d, N r)
+    kernel = sweep(lm, batch, directions=4, geometry="fisher", groups=[name])[name]
+    assert torch.allclose(kernel.dense(), Q.T @ exact @ Q, rtol=0, atol=2e-5 * float(exact.abs().max()))
+    lifted = swept.lift(swept.modes[name].pairs.vectors).flatten(0, 1)
+    assert torch.allclose(lifted, Q @ swept.modes[name].pairs.vectors, **CLOSE)
+    held = torch.linalg.eigvalsh(factors @ factors)[:, -4:].sum(1)
+    assert torch.allclose((factors @ swept.basis).square().sum((1, 2)), held)  # no four directions hold more of S
 
 
 @pytest.mark.parametrize("geometry", ["raw", "centred", "fisher"])

@@ -58,11 +58,11 @@ def test_a_finished_sweep_is_read_and_not_made_again(tmp_path):
         assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
 
 
-def total_score(kernel: CompressedKernel, modes: SweptModes) -> dict[str, torch.Tensor]:
+def total_score(kernel: CompressedKernel, modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"total": (kernel @ modes.pairs.vectors).sum()[None]}
 
 
-def refuse(_kernel: CompressedKernel, _modes: SweptModes) -> dict[str, torch.Tensor]:
+def refuse(_kernel: CompressedKernel, _modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
     raise AssertionError
 
 
@@ -128,6 +128,10 @@ def test_shares_of_tokens_add_up_to_the_score_and_are_those_of_the_positions(nam
                 seen = torch.zeros(7, 6).scatter_(1, part.positions, 1.0)[windows]
                 assert bool((shares[seen == 0].abs() <= 1e-12 * shares.abs().max()).all())
                 assert part.positions.shape[1] < 6
+    own = torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)  # not the same at all windows
+    scores = torch.einsum("nrk,nrk->kn", (kernel @ vectors).double().unflatten(0, (7, 5)), own)
+    found = token_shares(kernel, vectors, own, windows, 6).sum(2)
+    assert torch.allclose(found, scores.gather(1, windows), rtol=0, atol=rounding * float(scores.abs().max()))
     if "layers.1.mlp" in name:
         assert torch.equal(shares[:, :, :-1], torch.zeros_like(shares[:, :, :-1]))
 

@@ -64,11 +64,15 @@ def stage_inputs(
 
 
 def cotangents_of(
-    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Float[Tensor, "d r"], probes: int, seed: int
+    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Tensor, probes: int, seed: int
 ) -> Float[Tensor, "R N d"]:
-    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype."""
-    drawn = probe_directions(basis, len(hidden), probes, seed=seed + 1)
-    directions = torch.cat([basis.T[:, None, :].expand(-1, len(hidden), -1), drawn])  # (R, N, d)
+    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype.
+
+    Args:
+        basis: (d, r), or (N, d, r) with one for each window.
+    """
+    own = basis.expand(len(hidden), -1, -1)  # (N, d, r)
+    directions = torch.cat([own.permute(2, 0, 1), probe_directions(own, probes, seed=seed + 1)])  # (R, N, d)
     found = directions.new_empty(directions.shape, dtype=hidden.dtype)
     for start in range(0, len(hidden), _FORWARD_WINDOWS):
         rows = slice(start, start + _FORWARD_WINDOWS)

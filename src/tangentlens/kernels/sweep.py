@@ -41,10 +41,10 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
 
 # what to take of a kernel and its modes while the kernel is there
-Reading = Callable[[CompressedKernel, SweptModes], Mapping[str, Tensor]]
+Reading = Callable[[CompressedKernel, SweptModes, Tensor], Mapping[str, Tensor]]
 
 
-def nothing_more(kernel: CompressedKernel, modes: SweptModes) -> Mapping[str, Tensor]:  # noqa: ARG001
+def nothing_more(kernel: CompressedKernel, modes: SweptModes, basis: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG001
     """The reading that takes nothing but the modes."""
     return {}
 
@@ -56,7 +56,8 @@ class Sweep:
     Attributes:
         operators: group -> kernel on the rows (window, direction), window-major; empty where modes were asked for.
         modes: group -> leading modes; empty where none were asked for.
-        basis: (d, r) orthonormal output directions, in the coordinates of S^(1/2) K_r S^(1/2).
+        basis: (d, r) orthonormal output directions, in the coordinates of S^(1/2) K_r S^(1/2); (N, d, r) where every
+            window has its own.
         geometry: of the logits.
         windows: N.
         members: group -> its parameters.
@@ -64,7 +65,7 @@ class Sweep:
 
     operators: Mapping[str, LinearOperator]
     modes: Mapping[str, SweptModes]
-    basis: Float[Tensor, "d r"]
+    basis: Float[Tensor, "d r"] | Float[Tensor, "N d r"]
     geometry: LogitGeometry
     windows: int
     members: Mapping[str, tuple[str, ...]]
@@ -101,12 +102,13 @@ class Sweep:
 
     def lift(self, vectors: Float[Tensor, "rows k"]) -> Float[Tensor, "N d k"]:
         """Vectors on the rows (window, direction) as vectors on (window, coordinate of S^(1/2) K_r S^(1/2))."""
-        if vectors.shape[0] != self.windows * self.basis.shape[1]:
+        r = self.basis.shape[-1]
+        if vectors.shape[0] != self.windows * r:
             raise InvalidInputError(
-                f"vectors of {vectors.shape[0]} rows, where the sweep has {self.windows} x {self.basis.shape[1]}",
-                where="lift",
+                f"vectors of {vectors.shape[0]} rows, where the sweep has {self.windows} x {r}", where="lift"
             )
-        return torch.einsum("dr,nrk->ndk", self.basis, vectors.to(self.basis).unflatten(0, (self.windows, -1)))
+        lifted: Tensor = self.basis @ vectors.to(self.basis).unflatten(0, (self.windows, r))
+        return lifted
 
 
 def sweep(
@@ -134,15 +136,16 @@ def sweep(
             of every MLP), a list of parameter names or patterns, or what `tl.entk` takes. Of an embedding that is tied
             to the head, only the uses on the way to the final hidden state count: the head's own is left out.
         geometry: "raw", "centred" or "fisher".
-        directions: r, found by a pilot (with d_model or more nothing is left out), or an orthonormal basis (d, r).
+        directions: r, or an orthonormal basis (d, r). In Fisher geometry each window has its own, the leading
+            eigenvectors of its S; else a pilot finds them for all windows. With d_model or more nothing is left out.
         probes: random directions outside the basis for each window, for the error of the compression.
         modes: with a number, so many leading modes of every group are computed as the sweep passes, and the kernels
             are let go: the memory of one block instead of all. Without, the kernels are kept.
         tolerance: relative residual of the modes on the compressed rows.
         pilot_windows: windows of the pilot that finds the directions: those of every group's leading modes there.
         seed: of the pilot and the probes.
-        read: with modes=, called with the kernel and the modes of every group while the kernel is there; the tensors
-            that it returns stay with the modes. Where it changes, so must the folder `work`.
+        read: with modes=, called with the kernel and the modes of every group, and the basis, while the kernel is
+            there; the tensors that it returns stay with the modes. Where it changes, so must the folder `work`.
         work: with modes=, a folder for what would not fit into memory and for what is finished, from which an
             interrupted call with the same arguments goes on.
         progress: told about every stage.
@@ -165,16 +168,16 @@ def sweep(
         if basis is None:
             basis = _basis(Pilot(lm, planned, chosen, inputs, hidden, units, seed, progress), directions, pilot_windows)
             workspace.keep_basis(basis)
-        cotangents = cotangents_of(units, hidden, basis, probes if basis.shape[1] < lm.d_model else 0, seed)
+        cotangents = cotangents_of(units, hidden, basis, probes if basis.shape[-1] < lm.d_model else 0, seed)
         passing = backward_sweep(planned, inputs, cotangents, workspace, progress)
         kernels: dict[str, LinearOperator] = {}
         for group, frames in complete(chosen, planned, passing):
-            kernel = CompressedKernel(flat(frames), basis.shape[1], group.name)
+            kernel = CompressedKernel(flat(frames), basis.shape[-1], group.name)
             if modes is None:
                 kernels[group.name] = kernel
             elif workspace.modes(group.name) is None:
                 found = swept_modes(kernel, modes, tolerance, lm.d_model)
-                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found), moves=()))
+                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found, basis), moves=()))
     names = {group.name: group.parameters for group in chosen}
     kept = {name: workspace.modes(name) for name in names}
     swept = {name: found for name, found in kept.items() if found is not None}
@@ -227,14 +230,15 @@ def refine(
         return RefinedModes(rayleigh_ritz(kernel, start, k, tolerance, steps=steps, progress=progress), kernel)
 
 
-def _basis(pilot: Pilot, directions: int | Tensor, windows: int) -> Float[Tensor, "d r"]:
-    """The basis given, the whole space, or what a pilot finds."""
+def _basis(pilot: Pilot, directions: int | Tensor, windows: int) -> Tensor:
+    """The basis given, the whole space, each window's own directions, or what a pilot finds: (d, r) or (N, d, r)."""
     d = pilot.lm.d_model
     if isinstance(directions, Tensor):
         return _checked_basis(directions, d)
     if directions >= d:
         return torch.eye(d, dtype=torch.float64)
-    return pilot_directions(pilot, directions, windows)
+    own = pilot.units.own_directions(pilot.hidden, directions)
+    return pilot_directions(pilot, directions, windows) if own is None else own
 
 
 def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...]) -> InFolder:

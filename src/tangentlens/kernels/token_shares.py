@@ -21,7 +21,7 @@ from tangentlens.kernels.factors import Part
 def token_shares(
     kernel: CompressedKernel,
     vectors: Float[Tensor, "rows k"],
-    directions: Float[Tensor, "r k"],
+    directions: Tensor,
     windows: Int[Tensor, "k e"],
     length: int,
     moves: Sequence[Tensor] = (),
@@ -31,11 +31,12 @@ def token_shares(
     Args:
         kernel: on the rows (window, direction).
         vectors: v, one column for each mode.
-        directions: w, in the kernel's directions.
+        directions: (r, k), w in the kernel's directions, or (N, r, k) where they are not the same at all windows.
         windows: which windows, for each mode.
         length: T, tokens of a window.
         moves: J^T v of every column for each frame, where they are known.
     """
+    along = directions.expand(kernel.windows, -1, -1)
     shares = torch.zeros(*windows.shape, length, dtype=torch.float64, device=kernel.device)
     for block in torch.arange(vectors.shape[1]).split(kernel.width):
         gradients = [found[block] for found in moves] or kernel.gradients(vectors[:, block])
@@ -44,7 +45,7 @@ def token_shares(
                 u = from_canonical(found.to(part.right.dtype), part)  # (k, H, A, B)
                 for place, mode in enumerate(block.tolist()):
                     rows = windows[mode]
-                    _add(shares[mode], part, rows, u[place], directions[:, mode], kernel.directions)
+                    _add(shares[mode], part, rows, u[place], along[rows, :, mode], kernel.directions)
     return shares
 
 
@@ -53,10 +54,10 @@ def _add(
     part: Part,
     rows: Int[Tensor, " e"],
     u: Float[Tensor, "H A B"],
-    direction: Float[Tensor, " r"],
+    direction: Float[Tensor, "e r"],
     directions: int,
 ) -> None:
-    right = torch.einsum("r,rethb->ethb", direction.to(part.right), part.right[:directions, rows])
+    right = torch.einsum("er,rethb->ethb", direction.to(part.right), part.right[:directions, rows])
     left = part.left[rows]
     if part.one_hot is not None:
         seen = u[:, left].permute(1, 2, 0, 3)  # (e, t, H, B)

@@ -214,7 +214,7 @@ def _sweep_figures(method: str, found: _Swept, windows: int) -> Figures:
 
 def _sweep_arrays(geometry: str, found: _Swept, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
     modes = found.modes
-    directions = torch.einsum("dr,lrk->lkd", found.sweep.basis, found.readings("direction"))
+    directions = found.readings("direction").mT  # (L, k, d)
     scores = found.readings("scores")
     arrays: Arrays = {
         "values": torch.stack([m.pairs.values for m in modes]),

@@ -16,23 +16,25 @@ from tangentlens.kernels.token_shares import token_shares
 def reading(length: int, examples: int) -> Reading:
     """A reading of windows of `length` tokens that shows `examples` of them for each mode.
 
-    It gives, for N windows, r directions and k modes:
+    It gives, for N windows, d coordinates of the geometry and k modes:
         scores (N, k)           signed projection on the mode's first singular direction (arXiv 2510.00468)
         second (N, k)           the same on its second one
         norm (N, k)             length of the mode at the window
         share (k,)              share of the mode in the first direction
-        direction (r, k)        the first direction, in the sweep's basis
+        direction (d, k)        the first direction
         examples (k, e)         the windows with the highest scores, then those with the lowest, lowest first
         token_shares (k, e, T)  what each token adds to their scores
     """
 
-    def read(kernel: CompressedKernel, modes: SweptModes) -> Mapping[str, Tensor]:
-        v = modes.pairs.vectors.cpu().unflatten(0, (kernel.windows, kernel.directions))  # (N, r, k)
+    def read(kernel: CompressedKernel, modes: SweptModes, basis: Tensor) -> Mapping[str, Tensor]:
+        own = basis.cpu()
+        v = own @ modes.pairs.vectors.cpu().unflatten(0, (kernel.windows, kernel.directions))  # (N, d, k)
         first = mode_scores(v)
-        second = mode_scores(v - torch.einsum("nk,rk->nrk", first.scores, first.directions))
+        second = mode_scores(v - torch.einsum("nk,dk->ndk", first.scores, first.directions))
         shown = extremes(first.scores, examples)
         values = modes.pairs.values.cpu()
-        shares = token_shares(kernel, modes.pairs.vectors, first.directions, shown, length, modes.moves).cpu()
+        along = own.mT @ first.directions  # (r, k) or (N, r, k)
+        shares = token_shares(kernel, modes.pairs.vectors, along, shown, length, modes.moves).cpu()
         return {
             "scores": first.scores.float(),
             "second": second.scores.float(),
