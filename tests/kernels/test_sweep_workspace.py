@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, StoreError
-from tangentlens.kernels import compressed
+from tangentlens.kernels import compressed, sweep_workspace
 from tangentlens.kernels.compressed import CompressedKernel
 from tangentlens.kernels.sweep import sweep
 from tangentlens.kernels.sweep_workspace import InFolder
@@ -66,8 +66,8 @@ def refuse(_kernel: CompressedKernel, _modes: SweptModes, _basis: torch.Tensor) 
     raise AssertionError
 
 
-@pytest.mark.parametrize("change", ["batch", "weights", "directions", "geometry"])
-def test_a_folder_of_another_sweep_is_refused(tmp_path, change):
+@pytest.mark.parametrize("change", ["batch", "weights", "directions", "geometry", "format"])
+def test_a_folder_of_another_sweep_is_refused(tmp_path, change, monkeypatch):
     model, batch = zoo.tiny("gpt2"), zoo.windows(5)
     sweep(language_model(model), batch, work=tmp_path, **OPTIONS)
     options = dict(OPTIONS)
@@ -75,9 +75,11 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path, change):
         batch = zoo.windows(5, seed=2)
     elif change == "weights":
         model.transformer.h[1].mlp.c_fc.weight.data.mul_(1.5)
+    elif change == "format":
+        monkeypatch.setattr(sweep_workspace, "_FORMAT", 0)
     else:
         options[change] = {"directions": 5, "geometry": "centred"}[change]
-    with pytest.raises(InvalidInputError, match="another model, other windows or other options"):
+    with pytest.raises(InvalidInputError, match="another model, other windows, other options"):
         sweep(language_model(model), batch, work=tmp_path, **options)
 
 

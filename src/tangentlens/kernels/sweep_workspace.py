@@ -25,6 +25,7 @@ from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.records import Eigenpairs
 
+_FORMAT = 2  # of what a folder holds; one of another format is refused
 _ENTRIES = 64  # of every parameter, that tell one model's weights from another's
 _STATE, _BASIS = "state.json", "basis.safetensors"
 _LET_GO: int | None = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
@@ -115,7 +116,7 @@ class InFolder(SweepWorkspace):
         fingerprint: of everything that the sweep depends on.
 
     Raises:
-        InvalidInputError: the folder holds a sweep of another model, batch or other options.
+        InvalidInputError: the folder holds a sweep of another model or batch, of other options or another format.
         StoreError: the folder cannot be written, or what it holds is damaged.
     """
 
@@ -131,7 +132,7 @@ class InFolder(SweepWorkspace):
             raise _damaged(self.folder, error) from error
         if self._state and self._state.get("fingerprint") != fingerprint:
             raise InvalidInputError(
-                "the folder holds a sweep of another model, other windows or other options",
+                "the folder holds a sweep of another model, other windows, other options or an older version",
                 where=str(self.folder),
                 remedy="Give another folder, or remove it.",
             )
@@ -208,7 +209,7 @@ _PAIRS = ("values", "vectors", "residuals", "converged")
 
 def sweep_fingerprint(model: nn.Module, batch: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
     """SHA-256 of some entries of every parameter, of the batch and of the options: the same on every machine."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps({"format": _FORMAT, **options}, sort_keys=True, default=str).encode())
     for name, parameter in model.named_parameters():
         flat = parameter.detach().flatten()
         some = flat[:: max(1, len(flat) // _ENTRIES)].cpu().float().numpy()
