@@ -1,9 +1,9 @@
 """Kernels of every parameter group of a language model from one sweep of batched backward passes.
 
-The outputs that matter span few directions. A pilot on some windows finds r of them; r backward passes of all windows
-then give the factors of every weight, hence the kernel of every group on the rows (window, direction). Its eigenpairs,
-lifted by the basis, are Rayleigh-Ritz pairs of the full kernel, and random probe directions outside the basis tell how
-far each is from an eigenpair of it.
+The outputs that matter span few directions. A pilot on some windows finds r of them (in Fisher geometry every window
+has its own); r backward passes of all windows then give the factors of every weight, hence the kernel of every group on
+the rows (window, direction). Its eigenpairs, lifted by the basis, are Rayleigh-Ritz pairs of the full kernel, and
+random probe directions outside the basis tell how far each is from an eigenpair of it.
 """
 
 from collections.abc import Callable, Mapping
