@@ -29,22 +29,24 @@ def moved_tokens(
         strongest: the window with the highest score on each mode: where S differs from window to window, its S.
         count: tokens of either kind.
     """
-    arrays: dict[str, list[Tensor]] = {f"{kind}.{what}": [] for kind in _KINDS for what in ("tokens", "logits")}
-    needed = torch.zeros(1, dtype=torch.int64) if geometry.constant else strongest.unique()
+    flat = directions.flatten(0, 1)  # (M, d)
+    places = torch.zeros_like(strongest) if geometry.constant else strongest
+    windows = places.flatten()  # (M,) the window whose S each mode is seen by
+    needed = windows.unique()
     states = _final_hidden(lm, {name: tensor[needed] for name, tensor in batch.items()})
-    hidden = dict(zip(needed.tolist(), states, strict=True))
-    for layer, of_modes in zip(directions, strongest, strict=True):
-        if geometry.constant:
-            logits = geometry.logit_directions(layer.T, hidden[0])
-        else:
-            columns = zip(layer, of_modes.tolist(), strict=True)
-            logits = torch.cat([geometry.logit_directions(v[:, None], hidden[row]) for v, row in columns], dim=1)
-        logits = logits - logits.mean(dim=0)
-        for kind, sign in _KINDS.items():
-            found = torch.topk(sign * logits.T, count, dim=1)
-            arrays[f"{kind}.tokens"].append(found.indices.cpu())
-            arrays[f"{kind}.logits"].append(sign * found.values.float().cpu())
-    return {name: torch.stack(layers) for name, layers in arrays.items()}
+    tokens = {kind: torch.empty(len(flat), count, dtype=torch.int64) for kind in _KINDS}
+    moves = {kind: torch.empty(len(flat), count) for kind in _KINDS}
+    for window, hidden in zip(needed, states, strict=True):
+        for modes in (windows == window).nonzero()[:, 0].split(_COLUMNS):
+            logits = geometry.logit_directions(flat[modes].T, hidden)  # (V, m)
+            logits = logits - logits.mean(dim=0)
+            for kind, sign in _KINDS.items():
+                found = torch.topk(sign * logits.T, count, dim=1)
+                tokens[kind][modes] = found.indices.cpu()
+                moves[kind][modes] = sign * found.values.float().cpu()
+    tables = {f"{kind}.tokens": table for kind, table in tokens.items()}
+    tables |= {f"{kind}.logits": table for kind, table in moves.items()}
+    return {name: table.unflatten(0, strongest.shape) for name, table in tables.items()}
 
 
 def token_texts(tokenizer: Any, ids: Int[Tensor, " M"]) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ def token_texts(tokenizer: Any, ids: Int[Tensor, " M"]) -> tuple[str, ...]:
 
 
 _KINDS = {"raised": 1.0, "lowered": -1.0}
+_COLUMNS = 32  # of V logits, at a time
 
 
 @torch.no_grad()
