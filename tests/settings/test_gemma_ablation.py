@@ -19,7 +19,7 @@ def noise(seed: int) -> torch.Tensor:
 
 
 def test_drops_of_a_labels_own_words_are_selective():
-    found = ablation_figures(ablations(10.0 * LABELS + noise(0), noise(1)), "entk", CONFIG, 0)
+    found = ablation_figures(ablations(10.0 * LABELS + noise(0), noise(1)), ("entk",), CONFIG, 0)
     figures, intervals = found.figures, found.intervals
     drops = 10.0 * LABELS + noise(0)
     own = [float(drops[LABELS[:, i], i].mean()) for i in range(3)]
@@ -37,13 +37,13 @@ def test_drops_of_a_labels_own_words_are_selective():
 def test_a_label_of_one_story_leaves_selectivities_without_intervals():
     story = torch.where(LABELS[:, 0], 0, torch.arange(90))
     some = Ablations(("a", "b", "c"), LABELS, story, {"entk": 10.0 * LABELS + noise(0), "random": noise(1)})
-    found = ablation_figures(some, "entk", CONFIG, 0)
+    found = ablation_figures(some, ("entk",), CONFIG, 0)
     assert found.figures["causal.gemma.ablate.macro.entk.selectivity"][0] == pytest.approx(10, abs=1)
     assert found.intervals == {}
 
 
 def test_drops_of_everything_alike_are_not():
-    found = ablation_figures(ablations(10.0 + noise(0), noise(1)), "entk", CONFIG, 0)
+    found = ablation_figures(ablations(10.0 + noise(0), noise(1)), ("entk",), CONFIG, 0)
     figures, intervals = found.figures, found.intervals
     low, high = intervals["causal.gemma.ablate.macro.entk.over_other_words"]
     assert low < 0.5
@@ -52,7 +52,9 @@ def test_drops_of_everything_alike_are_not():
 
 
 def test_p_values_are_uniform_where_nothing_is_there():
-    found = [ablation_figures(ablations(noise(2 * i), noise(2 * i + 1)), "entk", CONFIG, i).figures for i in range(20)]
+    found = [
+        ablation_figures(ablations(noise(2 * i), noise(2 * i + 1)), ("entk",), CONFIG, i).figures for i in range(20)
+    ]
     for key in ("p_ablate.entk.over_other_words", "p_ablate.entk.over_random"):
         p = sorted(figures[key][0] for figures in found)
         assert p[0] > 0.005

@@ -235,6 +235,14 @@ def test_evidence_is_added_from_what_the_run_holds(place, stored):
         assert examined[f"causal.gemma.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
 
 
+def test_evidence_speaks_of_the_geometries_that_a_run_has(place):
+    figures = open_run(run(config(place, geometries=("fisher",)), place / "fisher alone")).figures
+    for control in ("other_words", "random", "pca"):
+        assert f"causal.gemma.ablate.macro.entk_fisher.over_{control}" in figures
+        assert 0 < figures[f"p_ablate.entk_fisher.over_{control}"].value <= 1
+    assert not any(".entk." in key and ".macro." in key for key in figures)
+
+
 def test_an_ablated_direction_that_carries_the_word_lowers_its_probability(place, stored):
     """The whole span of the residual stream gone: nothing is left to tell the words apart."""
     (record,) = stored.seeds

@@ -5,7 +5,7 @@ percentage points. A label's selectivity is the mean drop of the windows whose n
 others; the macro figure is its mean over labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +37,8 @@ class Ablations:
     drops: Mapping[str, Float[Tensor, "n L"]]
 
 
-def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed: int) -> Findings:
-    """Own and other drops of every label and method, macro selectivities, and one method against its controls.
+def ablation_figures(found: Ablations, methods: Sequence[str], config: ScoringConfig, seed: int) -> Findings:
+    """Own and other drops of every label and method, macro selectivities, and some methods against all others.
 
     Intervals: bootstrap over stories. p of `over_other_words`: labels in random order among the windows. p of a
     control: the drops of a window exchanged at random (one-sided), all labels of a window together.
@@ -50,10 +50,12 @@ def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed:
         for label, mine, rest in zip(found.names, own, other, strict=True):
             figures[f"{_PREFIX}.{label}.{name}.own"] = (mine, "percent")
             figures[f"{_PREFIX}.{label}.{name}.other"] = (rest, "percent")
-    controls = [name for name in found.drops if name != method]
     compared = {f"{name}.selectivity": drops for name, drops in found.drops.items()}
-    compared[f"{method}.over_other_words"] = found.drops[method]
-    compared |= {f"{method}.over_{name}": found.drops[method] - found.drops[name] for name in controls}
+    for method in methods:
+        compared[f"{method}.over_other_words"] = found.drops[method]
+        compared |= {
+            f"{method}.over_{name}": found.drops[method] - found.drops[name] for name in _others(found, method)
+        }
     _, of_window = found.story.unique(return_inverse=True)
 
     def statistic(weights: Float[Tensor, "B stories"]) -> Float[Tensor, "B K"]:
@@ -65,16 +67,11 @@ def ablation_figures(found: Ablations, method: str, config: ScoringConfig, seed:
     figures |= {key: (value, "percent") for key, value in zip(keys, values, strict=True)}
     spreads = intervals_over_stories(keys, statistic, stories, resamples=config.resamples, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    permuted = permutation_test(
-        lambda labels: torch.stack([_selectivity(found.drops[method], each, once) for each in labels]),
-        found.labels,
-        generator=generator,
-        permutations=config.permutations,
-    )
-    figures[f"p_ablate.{method}.over_other_words"] = (float(permuted.p[0]), "probability")
-    for name in controls:
-        p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
-        figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
+    for method in methods:
+        figures[f"p_ablate.{method}.over_other_words"] = (_labels_p(found, method, config, generator), "probability")
+        for name in _others(found, method):
+            p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
+            figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
     return Findings(figures, intervals=spreads)
 
 
@@ -92,6 +89,22 @@ def _selectivity(
     own, other = _sides(drops, labels, weights)
     macro: Tensor = (own - other).mean(dim=1)
     return macro
+
+
+def _others(found: Ablations, method: str) -> list[str]:
+    return [name for name in found.drops if name != method]
+
+
+def _labels_p(found: Ablations, method: str, config: ScoringConfig, generator: torch.Generator) -> float:
+    """One-sided p of a macro selectivity whose labels could as well be in any other order among the windows."""
+    once = torch.ones(1, len(found.story), dtype=torch.float64)
+    permuted = permutation_test(
+        lambda labels: torch.stack([_selectivity(found.drops[method], each, once) for each in labels]),
+        found.labels,
+        generator=generator,
+        permutations=config.permutations,
+    )
+    return float(permuted.p[0])
 
 
 def _exchange_p(

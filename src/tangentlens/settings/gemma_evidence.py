@@ -152,7 +152,8 @@ def _ablations(subject: _Subject) -> Findings:
     stacked[_RANDOM_NAME] = torch.stack([stacked.pop(name) for name in draws]).mean(dim=0)
     labels = task.labels[test][:, task.members("pos")]
     examined = Ablations(tuple(names), labels, task.story[test], stacked)
-    return ablation_figures(examined, "entk", subject.config.scoring, subject.measured.seed)
+    kernels = [name for name in subject.methods if name != "pca"]
+    return ablation_figures(examined, kernels, subject.config.scoring, subject.measured.seed)
 
 
 def _directions(
