@@ -50,10 +50,13 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(tmp_path, stage):
         assert mine.pairs.products == theirs.pairs.products
 
 
-def test_a_finished_sweep_is_read_and_not_made_again(tmp_path):
+def test_a_finished_sweep_is_read_and_not_made_again(tmp_path, monkeypatch):
     lm, batch = language_model(zoo.tiny("llama")), zoo.windows(5)
     first = sweep(lm, batch, work=tmp_path, read=total_score, **OPTIONS)
+    monkeypatch.setattr("tangentlens.kernels.sweep.stage_inputs", None)  # it would fail if it were called
     again = sweep(lm, batch, work=tmp_path, read=refuse, **OPTIONS)
+    assert torch.equal(first.basis, again.basis)
+    assert first.windows == again.windows
     for group in first.groups:
         assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
 

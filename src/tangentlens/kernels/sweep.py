@@ -6,7 +6,7 @@ the rows (window, direction). Its eigenpairs, lifted by the basis, are Rayleigh-
 random probe directions outside the basis tell how far each is from an eigenpair of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tangentlens.kernels.passes import (
     stagewise_kernel,
 )
 from tangentlens.kernels.pilot import WINDOWS, Pilot, pilot_directions
-from tangentlens.kernels.sweep_workspace import InFolder, InMemory, sweep_fingerprint
+from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspace, sweep_fingerprint
 from tangentlens.kernels.swept_modes import SweptModes, swept_modes
 from tangentlens.models.checks import check_modes
 from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention, last_positions
@@ -160,11 +160,14 @@ def sweep(
     chosen = resolve_language_groups(lm, groups)
     options = (chosen, geometry, directions, probes, modes, tolerance, pilot_windows, seed)
     workspace = InMemory() if work is None else _folder(work, lm, batch, options)
+    units, windows = logit_geometry(lm, geometry), len(batch["input_ids"])
+    names = {group.name: group.parameters for group in chosen}
+    basis, finished = workspace.basis(), _kept(workspace, names)
+    if basis is not None and len(finished) == len(names):
+        return Sweep({}, finished, basis, units, windows, names)
     with differentiable_attention(lm.model):
         chain, planned = planned_chain(lm, batch, chosen)
-        units = logit_geometry(lm, geometry)
         inputs, hidden = stage_inputs(chain, planned, batch, workspace)
-        basis = workspace.basis()
         if basis is None:
             basis = _basis(Pilot(lm, planned, chosen, inputs, hidden, units, seed, progress), directions, pilot_windows)
             workspace.keep_basis(basis)
@@ -178,10 +181,12 @@ def sweep(
             elif workspace.modes(group.name) is None:
                 found = swept_modes(kernel, modes, tolerance, lm.d_model)
                 workspace.keep_modes(group.name, replace(found, readings=read(kernel, found, basis), moves=()))
-    names = {group.name: group.parameters for group in chosen}
-    kept = {name: workspace.modes(name) for name in names}
-    swept = {name: found for name, found in kept.items() if found is not None}
-    return Sweep(kernels, swept, basis, units, len(hidden), names)
+    return Sweep(kernels, _kept(workspace, names), basis, units, windows, names)
+
+
+def _kept(workspace: SweepWorkspace, groups: Iterable[str]) -> dict[str, SweptModes]:
+    """The modes that were found before, of every group that has them."""
+    return {name: found for name in groups if (found := workspace.modes(name)) is not None}
 
 
 @dataclass(frozen=True)
