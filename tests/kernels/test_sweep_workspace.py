@@ -1,5 +1,6 @@
 """A sweep that was cut off goes on where it stopped, and ends where one without interruption ends."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, StoreError
-from tangentlens.kernels import compressed, sweep_workspace
+from tangentlens.kernels import backward_sweep, compressed, sweep_workspace
 from tangentlens.kernels.compressed import CompressedKernel
+from tangentlens.kernels.factors import Part
 from tangentlens.kernels.sweep import sweep
 from tangentlens.kernels.sweep_workspace import InFolder
 from tangentlens.kernels.swept_modes import SweptModes, swept_modes
@@ -59,6 +61,21 @@ def test_a_finished_sweep_is_read_and_not_made_again(tmp_path, monkeypatch):
     assert first.windows == again.windows
     for group in first.groups:
         assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
+
+
+def test_the_factors_of_one_block_are_gone_before_those_of_the_next_are_made(monkeypatch):
+    lm, batch, alive = language_model(zoo.tiny("llama")), zoo.windows(5), []
+    chunk = backward_sweep._chunk
+
+    def counted(*args):
+        gc.collect()
+        alive.append(sum(type(each) is Part for each in gc.get_objects()))
+        return chunk(*args)
+
+    with_pilot = sweep(lm, batch, **OPTIONS)
+    monkeypatch.setattr(backward_sweep, "_chunk", counted)
+    sweep(lm, batch, **{**OPTIONS, "directions": with_pilot.basis})
+    assert alive == [0] * (1 + len(lm.blocks))  # the last norm, and the blocks
 
 
 def total_score(kernel: CompressedKernel, modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:

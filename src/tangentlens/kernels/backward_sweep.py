@@ -96,10 +96,11 @@ def backward_sweep(
         lowest = place == len(planned) - 1
         shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
         below = gradient if lowest else workspace.below(place, shape, gradient)
-        factors = _through(planned[place], inputs[place], gradient, below, lowest)
+        frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, lowest))
         workspace.rest()
         progress("sweep", place + 1, len(planned))
-        yield _by_parameter(planned[place], factors)
+        yield frames
+        del frames  # the factors of one stage are gigabytes: gone before those of the next are made
         gradient = below
         workspace.reached(place, gradient)
 

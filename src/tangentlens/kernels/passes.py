@@ -83,7 +83,10 @@ def cotangents_of(
 def complete(
     groups: Sequence[Group], planned: Sequence[PlannedStage], factors: Iterator[StageFrames]
 ) -> Iterator[tuple[Group, GroupFrames]]:
-    """Each group with the factors of all its parameters, as soon as the last of them is there."""
+    """Each group with the factors of all its parameters, as soon as the last of them is there.
+
+    Nothing here outlives its turn: the caller lets a group go before it asks for the next, or holds both.
+    """
     owner = {name: group for group in groups for name in group.parameters}
     missing = {group.name: 0 for group in groups}
     for stage in planned:
@@ -96,8 +99,10 @@ def complete(
             smaller = tuple(_trimmed(frame) for frame in frames)
             held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)
             missing[group.name] -= 1
+            del frames, smaller
             if missing[group.name] == 0:
                 yield group, held.pop(group.name)
+        del found
 
 
 def flat(frames: GroupFrames) -> tuple[FrameParts, ...]:

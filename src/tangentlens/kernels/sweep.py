@@ -181,6 +181,7 @@ def sweep(
             elif workspace.modes(group.name) is None:
                 found = swept_modes(kernel, modes, tolerance, lm.d_model)
                 workspace.keep_modes(group.name, replace(found, readings=read(kernel, found, basis), moves=()))
+            del kernel, frames
     return Sweep(kernels, _kept(workspace, names), basis, units, windows, names)
 
 
