@@ -30,22 +30,19 @@ def moved_tokens(
         count: tokens of either kind.
     """
     flat = directions.flatten(0, 1)  # (M, d)
-    places = torch.zeros_like(strongest) if geometry.constant else strongest
-    windows = places.flatten()  # (M,) the window whose S each mode is seen by
+    windows = (torch.zeros_like(strongest) if geometry.constant else strongest).flatten()  # (M,) whose S sees a mode
     needed = windows.unique()
     states = _final_hidden(lm, {name: tensor[needed] for name, tensor in batch.items()})
-    tokens = {kind: torch.empty(len(flat), count, dtype=torch.int64) for kind in _KINDS}
-    moves = {kind: torch.empty(len(flat), count) for kind in _KINDS}
+    tables = {f"{kind}.tokens": torch.empty(len(flat), count, dtype=torch.int64) for kind in _KINDS}
+    tables |= {f"{kind}.logits": torch.empty(len(flat), count) for kind in _KINDS}
     for window, hidden in zip(needed, states, strict=True):
         for modes in (windows == window).nonzero()[:, 0].split(_COLUMNS):
             logits = geometry.logit_directions(flat[modes].T, hidden)  # (V, m)
             logits = logits - logits.mean(dim=0)
             for kind, sign in _KINDS.items():
                 found = torch.topk(sign * logits.T, count, dim=1)
-                tokens[kind][modes] = found.indices.cpu()
-                moves[kind][modes] = sign * found.values.float().cpu()
-    tables = {f"{kind}.tokens": table for kind, table in tokens.items()}
-    tables |= {f"{kind}.logits": table for kind, table in moves.items()}
+                tables[f"{kind}.tokens"][modes] = found.indices.cpu()
+                tables[f"{kind}.logits"][modes] = sign * found.values.float().cpu()
     return {name: table.unflatten(0, strongest.shape) for name, table in tables.items()}
 
 
