@@ -1,15 +1,19 @@
 """How near the modes of a sweep are to the modes of the full kernel, layer by layer.
 
-The sweep is that of the experiment: all `down_proj` kernels, raw geometry. For every layer asked, block Lanczos on the
-full kernel (matrix-free, nothing compressed) goes on from a refined space until all residuals are below the tolerance;
-that space is the truth. Printed are the cosines of the swept and the refined modes to it, among outputs (u) and among
-parameters (J^T u), and the estimated residuals of the swept modes beside the true ones. Sweep and truths stay in
---work, and a later call goes on from there.
+The sweep is that of the experiment: all `down_proj` kernels, in one geometry. For every layer asked, block Lanczos on
+the full kernel (matrix-free, nothing compressed) goes on from a refined space until all residuals are below the
+tolerance; that space is the truth. Printed are the cosines of the swept and the refined modes to it, among outputs (u)
+and among parameters (J^T u), and the estimated residuals of the swept modes beside the true ones. Sweep and truths stay
+in --work, and a later call goes on from there.
 
     python benchmarks/language_accuracy.py --text stories.txt --windows 256 --layers 16 14 --work FOLDER
+
+In Fisher geometry a window's directions are its own, whatever the groups: --alone sweeps only the layers asked, and
+gives the same modes. In the others the pilot would find directions for those layers alone.
 """
 
 import argparse
+import resource
 import time
 from pathlib import Path
 
@@ -32,20 +36,25 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--windows", type=int, default=256)
     parser.add_argument("--directions", type=int, default=KernelConfig().directions)
+    parser.add_argument("--geometry", choices=("raw", "centred", "fisher"), default="raw")
     parser.add_argument("--layers", type=int, nargs="+", default=[16, 14])
+    parser.add_argument("--alone", action="store_true", help="sweep only the layers asked")
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args()
     lm = tl.language_model(options.model)
     batch = {"input_ids": windows(lm, options)}
-    began, kernel = time.perf_counter(), KernelConfig(directions=options.directions)
+    asked = tuple(f"{lm.blocks[layer][0]}.mlp.down_proj.weight" for layer in options.layers)
+    kernel = KernelConfig(directions=options.directions, groups=asked if options.alone else "down_proj")
+    began, folder = time.perf_counter(), options.work / f"sweep-{options.geometry}"
     swept = tl.sweep(
-        lm, batch, geometry="raw", work=options.work / "sweep", progress=lambda *at: print(*at, flush=True),
+        lm, batch, geometry=options.geometry, work=folder, progress=lambda *at: print(*at, flush=True),
         **kernel.sweep_options,
     )  # fmt: skip
     print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
-    for layer in options.layers:
-        compare(lm, batch, swept, f"{lm.blocks[layer][0]}.mlp.down_proj.weight", options)
+    print(f"peak memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB")
+    for name in asked:
+        compare(lm, batch, swept, name, options)
 
 
 def compare(lm: LanguageModel, batch: dict[str, Tensor], swept: Sweep, name: str, options: argparse.Namespace) -> None:
@@ -69,7 +78,7 @@ def compare(lm: LanguageModel, batch: dict[str, Tensor], swept: Sweep, name: str
 
 def truth(refined: RefinedModes, name: str, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Eigenvalues (k,) and eigenvectors (rows, k) of the full kernel, solved once and kept."""
-    path = options.work / f"truth-{name}.safetensors"
+    path = options.work / f"truth-{options.geometry}-{name}.safetensors"
     if not path.exists():
         began, k = time.perf_counter(), len(refined.pairs.values)
         exact = tl.top_eigenpairs(refined.operator, k, options.tolerance, start=refined.pairs.vectors)
