@@ -19,6 +19,7 @@ from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
 from tangentlens.errors import InvalidInputError
 from tangentlens.groups import Group
+from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.backward_sweep import backward_sweep
 from tangentlens.kernels.compressed import CompressedKernel
 from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
@@ -165,7 +166,7 @@ def sweep(
     basis, finished = workspace.basis(), _kept(workspace, names)
     if basis is not None and len(finished) == len(names):
         return Sweep({}, finished, basis, units, windows, names)
-    with differentiable_attention(lm.model):
+    with differentiable_attention(lm.model), freed_memory_kept():
         chain, planned = planned_chain(lm, batch, chosen)
         inputs, hidden = stage_inputs(chain, planned, batch, workspace)
         if basis is None:
@@ -228,7 +229,7 @@ def refine(
     start = swept.lift(swept.swept(group).pairs.vectors).flatten(0, 1)
     k = start.shape[1]
     members = Group(group, swept.members[group])
-    with differentiable_attention(lm.model):
+    with differentiable_attention(lm.model), freed_memory_kept():
         chain, planned = planned_chain(lm, batch, [members])
         kernel = stagewise_kernel(chain, planned, batch, swept.geometry, members)
         if steps is None:

@@ -119,8 +119,7 @@ def _truncated_frame(frame: FrameParts) -> FrameParts:
     """The factors on fewer axes; those of several uses are left alone, for they must stay in one set of axes."""
     if len(frame.parts) > 1:
         return frame
-    part, _ = truncated(frame.parts[0], _START_AXES, _START_AXES)
-    return FrameParts((_in_own_axes(part),))
+    return FrameParts((_in_own_axes(truncated(frame.parts[0], _START_AXES, _START_AXES)),))
 
 
 def _in_own_axes(part: Part) -> Part:

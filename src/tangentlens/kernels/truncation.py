@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tangentlens.kernels.factors import Part
 
+_SAMPLE = 2**14  # pairs that the second moments are estimated from
 _POWER_ITERATIONS = 3
 
 
@@ -43,25 +44,42 @@ def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]
     return smaller, max(0.0, float(left_out[kept - 1])) / total if total > 0 else 0.0
 
 
-def truncated(part: Part, left_axes: int, right_axes: int) -> tuple[Part, float]:
-    """The factors with each side on its leading axes; heads stay apart.
+def truncated(part: Part, left_axes: int, right_axes: int) -> Part:
+    """The factors with each side on its leading axes, A and B at most as asked; heads stay apart.
 
-    Returns:
-        the part with A, B at most as asked, and the larger of the two sides' shares of energy left out. Its axes no
-        longer belong to the parameter: it serves for products K v of rows, not for gradients.
+    The second moments are those of a sample (Frieze, Kannan and Vempala 2004): positions and directions drawn in
+    proportion to their energy, with unit factors, give them without bias. The part's axes no longer belong to the
+    parameter: it serves for products K v of rows, not for gradients.
     """
-    moment = _right_energy(part)  # (N, T, H)
-    left, lost_left = part.left, 0.0
-    if part.one_hot is None and part.left.shape[3] > left_axes:
-        basis, lost_left = _leading_axes(part.left, moment, left_axes)
-        left = torch.einsum("ntha,hak->nthk", part.left, basis)
-    right, lost_right = part.right, 0.0
-    if part.right.shape[4] > right_axes:
-        ones = torch.ones(1, 1, 1, device=part.right.device, dtype=torch.float64).expand(moment.shape)
-        weight = ones if part.one_hot is not None else _squared_norms(part.left)
-        basis, lost_right = _leading_right_axes(part.right, weight, right_axes)
-        right = torch.einsum("rnthb,hbk->rnthk", part.right, basis)
-    return replace(part, left=left, right=right), max(lost_left, lost_right)
+    left, right = part.left, part.right.transpose(0, 1)  # (N, R, T, H, B), as it lies in memory
+    wide_left, wide_right = part.one_hot is None and left.shape[3] > left_axes, right.shape[4] > right_axes
+    if wide_left or wide_right:
+        sampled_left, sampled_right = _sample(part)
+        if wide_left:
+            left = torch.einsum("ntha,hak->nthk", left, _leading(sampled_left, left_axes))
+        if wide_right:
+            right = torch.einsum("nrthb,hbk->nrthk", right, _leading(sampled_right, right_axes))
+    return replace(part, left=left, right=right.transpose(0, 1))
+
+
+def _sample(part: Part) -> tuple[Float[Tensor, "H s A"], Float[Tensor, "H s B"]]:
+    """Unit factors of pairs (position, direction), drawn with probability |left|^2 |right|^2 for each head."""
+    right = part.right.transpose(0, 1)  # (N, R, T, H, B)
+    energy = _squared_norms(right)
+    if part.one_hot is None:
+        energy *= _squared_norms(part.left)[:, None]
+    _, R, T, H = energy.shape
+    generator = torch.Generator().manual_seed(0)
+    lefts, rights = [], []
+    for head in range(H):
+        cumulative = energy[..., head].flatten().cumsum(0)
+        drawn = torch.rand(_SAMPLE, generator=generator, dtype=torch.float64).to(cumulative) * cumulative[-1]
+        found = torch.searchsorted(cumulative, drawn, right=True).clamp(max=len(cumulative) - 1)
+        n, r, t = found // (R * T), found // T % R, found % T
+        rights.append(torch.nn.functional.normalize(right[n, r, t, head], dim=1))
+        if part.one_hot is None:
+            lefts.append(torch.nn.functional.normalize(part.left[n, t, head], dim=1))
+    return torch.stack(lefts or rights), torch.stack(rights)
 
 
 def _right_energy(part: Part) -> Float[Tensor, "N T H"]:
@@ -74,36 +92,16 @@ def _squared_norms(factor: Float[Tensor, "... axes"]) -> Float[Tensor, "..."]:
     return norms.double().square()
 
 
-def _leading_axes(
-    factor: Float[Tensor, "N T H A"], weight: Float[Tensor, "N T H"], axes: int
-) -> tuple[Float[Tensor, "H A k"], float]:
-    flat = factor.permute(2, 0, 1, 3).flatten(1, 2)  # (H, N T, A)
-    scaled = flat * weight.permute(2, 0, 1).flatten(1)[:, :, None].sqrt().to(factor.dtype)
-    return _leading(scaled.mT @ scaled, axes)
-
-
-def _leading_right_axes(
-    factor: Float[Tensor, "R N T H B"], weight: Float[Tensor, "N T H"], axes: int
-) -> tuple[Float[Tensor, "H B k"], float]:
-    scale = weight.permute(2, 0, 1).flatten(1)[:, :, None].sqrt().to(factor.dtype)
-    total = torch.zeros(factor.shape[3], factor.shape[4], factor.shape[4], dtype=factor.dtype, device=factor.device)
-    for direction in factor:
-        scaled = direction.permute(2, 0, 1, 3).flatten(1, 2) * scale
-        total += scaled.mT @ scaled
-    return _leading(total, axes)
-
-
-def _leading(moment: Float[Tensor, "H A A"], axes: int) -> tuple[Float[Tensor, "H A k"], float]:
-    """A basis of nearly the leading eigenvectors, and the share of the trace outside it.
+def _leading(sample: Float[Tensor, "H s A"], axes: int) -> Float[Tensor, "H A k"]:
+    """A basis of nearly the leading right singular vectors.
 
     By a randomised range finder with power iterations (Halko, Martinsson and Tropp 2011, algorithm 4.4): a start need
     not be exact, and all eigenvectors of 2,048 axes would take ten seconds.
     """
-    H, A, _ = moment.shape
+    moment = sample.mT @ sample
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(A, axes, generator=generator, dtype=torch.float64).to(moment).expand(H, -1, -1)
+    basis = torch.randn(moment.shape[1], axes, generator=generator, dtype=torch.float64).to(moment)
+    basis = basis.expand(len(moment), -1, -1)
     for _ in range(_POWER_ITERATIONS):
         basis = torch.linalg.qr(moment @ basis)[0]
-    total = float(moment.diagonal(dim1=1, dim2=2).sum())
-    held = float(torch.einsum("hak,hab,hbk->", basis, moment, basis))
-    return basis, max(0.0, 1 - held / total) if total > 0 else 0.0
+    return basis
