@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
+from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.compressed import FrameParts
 from tangentlens.kernels.factors import Part, part
 from tangentlens.kernels.memory import in_pieces
@@ -92,17 +93,18 @@ def backward_sweep(
     """
     first, kept = workspace.start()
     gradient: Tensor = cotangents if kept is None else kept
-    for place in range(first, len(planned)):
-        lowest = place == len(planned) - 1
-        shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
-        below = gradient if lowest else workspace.below(place, shape, gradient)
-        frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, lowest))
-        workspace.rest()
-        progress("sweep", place + 1, len(planned))
-        yield frames
-        del frames  # the factors of one stage are gigabytes: gone before those of the next are made
-        gradient = below
-        workspace.reached(place, gradient)
+    with freed_memory_kept():
+        for place in range(first, len(planned)):
+            lowest = place == len(planned) - 1
+            shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
+            below = gradient if lowest else workspace.below(place, shape, gradient)
+            frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, lowest))
+            workspace.rest()
+            progress("sweep", place + 1, len(planned))
+            yield frames
+            del frames  # the factors of one stage are gigabytes: gone before those of the next are made
+            gradient = below
+            workspace.reached(place, gradient)
 
 
 def _through(

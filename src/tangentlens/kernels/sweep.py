@@ -166,7 +166,7 @@ def sweep(
     basis, finished = workspace.basis(), _kept(workspace, names)
     if basis is not None and len(finished) == len(names):
         return Sweep({}, finished, basis, units, windows, names)
-    with differentiable_attention(lm.model), freed_memory_kept():
+    with differentiable_attention(lm.model):
         chain, planned = planned_chain(lm, batch, chosen)
         inputs, hidden = stage_inputs(chain, planned, batch, workspace)
         if basis is None:
