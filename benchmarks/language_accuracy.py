@@ -46,10 +46,10 @@ def main() -> None:
     batch = {"input_ids": windows(lm, options)}
     asked = tuple(f"{lm.blocks[layer][0]}.mlp.down_proj.weight" for layer in options.layers)
     kernel = KernelConfig(directions=options.directions, groups=asked if options.alone else "down_proj")
-    began, folder = time.perf_counter(), options.work / f"sweep-{options.geometry}"
+    began = time.perf_counter()
     swept = tl.sweep(
-        lm, batch, geometry=options.geometry, work=folder, progress=lambda *at: print(*at, flush=True),
-        **kernel.sweep_options,
+        lm, batch, geometry=options.geometry, work=options.work / f"sweep-{options.geometry}",
+        progress=lambda *at: print(*at, flush=True), **kernel.sweep_options,
     )  # fmt: skip
     print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
     print(f"peak memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB")

@@ -1,15 +1,14 @@
 """Freed memory is kept where pieces of the same work follow each other, and given back behind them."""
 
-import ctypes
 import json
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library other than glibc"
-)
+from tangentlens.kernels.allocation import glibc
+
+pytestmark = pytest.mark.skipif(glibc() is None, reason="a C library other than glibc")
 
 # in a process of its own: whatever ran before leaves holes in the heap that blocks fit into
 MEASURE = """

@@ -24,8 +24,8 @@ def freed_memory_kept() -> Iterator[None]:
 
     Does nothing where the C library is not glibc.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "mallopt"):
+    library = glibc()
+    if library is None:
         yield
         return
     library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
@@ -36,3 +36,9 @@ def freed_memory_kept() -> Iterator[None]:
         library.mallopt(_MMAP_THRESHOLD, _USUAL_MMAP_THRESHOLD)
         library.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
         library.malloc_trim(0)
+
+
+def glibc() -> ctypes.CDLL | None:
+    """The C library, where it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None

@@ -9,7 +9,7 @@ starts a solve of the true one; it never replaces it.
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.kernels.factors import Part
@@ -20,8 +20,7 @@ _POWER_ITERATIONS = 3
 
 def token_energy(part: Part) -> Float[Tensor, "N T"]:
     """|left|^2 |right|^2 of every position, summed over heads: a bound on its share of the kernel's trace."""
-    right = _right_energy(part)
-    return right.sum(2) if part.one_hot is not None else (_squared_norms(part.left) * right).sum(2)
+    return _energy(part).sum((1, 3))
 
 
 def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]:
@@ -51,39 +50,33 @@ def truncated(part: Part, left_axes: int, right_axes: int) -> Part:
     proportion to their energy, with unit factors, give them without bias. The part's axes no longer belong to the
     parameter: it serves for products K v of rows, not for gradients.
     """
+    wide_left = part.one_hot is None and part.left.shape[3] > left_axes
+    wide_right = part.right.shape[4] > right_axes
+    if not wide_left and not wide_right:
+        return part
     left, right = part.left, part.right.transpose(0, 1)  # (N, R, T, H, B), as it lies in memory
-    wide_left, wide_right = part.one_hot is None and left.shape[3] > left_axes, right.shape[4] > right_axes
-    if wide_left or wide_right:
-        sampled_left, sampled_right = _sample(part)
-        if wide_left:
-            left = torch.einsum("ntha,hak->nthk", left, _leading(sampled_left, left_axes))
-        if wide_right:
-            right = torch.einsum("nrthb,hbk->nrthk", right, _leading(sampled_right, right_axes))
+    n, r, t, head = _drawn(_energy(part))
+    if wide_left:
+        left = torch.einsum("ntha,hak->nthk", left, _leading(left[n, t, head], left_axes))
+    if wide_right:
+        right = torch.einsum("nrthb,hbk->nrthk", right, _leading(right[n, r, t, head], right_axes))
     return replace(part, left=left, right=right.transpose(0, 1))
 
 
-def _sample(part: Part) -> tuple[Float[Tensor, "H s A"], Float[Tensor, "H s B"]]:
-    """Unit factors of pairs (position, direction), drawn with probability |left|^2 |right|^2 for each head."""
-    right = part.right.transpose(0, 1)  # (N, R, T, H, B)
-    energy = _squared_norms(right)
-    if part.one_hot is None:
-        energy *= _squared_norms(part.left)[:, None]
+def _drawn(energy: Float[Tensor, "N R T H"]) -> tuple[Int[Tensor, "H s"], ...]:
+    """Where a sample lies on the four axes, drawn with probability in proportion to the energy for each head."""
     _, R, T, H = energy.shape
+    cumulative = energy.flatten(0, 2).T.cumsum(1)  # (H, N R T)
     generator = torch.Generator().manual_seed(0)
-    lefts, rights = [], []
-    for head in range(H):
-        cumulative = energy[..., head].flatten().cumsum(0)
-        drawn = torch.rand(_SAMPLE, generator=generator, dtype=torch.float64).to(cumulative) * cumulative[-1]
-        found = torch.searchsorted(cumulative, drawn, right=True).clamp(max=len(cumulative) - 1)
-        n, r, t = found // (R * T), found // T % R, found % T
-        rights.append(torch.nn.functional.normalize(right[n, r, t, head], dim=1))
-        if part.one_hot is None:
-            lefts.append(torch.nn.functional.normalize(part.left[n, t, head], dim=1))
-    return torch.stack(lefts or rights), torch.stack(rights)
+    drawn = torch.rand(H, _SAMPLE, generator=generator, dtype=torch.float64).to(cumulative) * cumulative[:, -1:]
+    found = torch.searchsorted(cumulative, drawn, right=True).clamp(max=cumulative.shape[1] - 1)
+    return found // (R * T), found // T % R, found % T, torch.arange(H, device=found.device)[:, None]
 
 
-def _right_energy(part: Part) -> Float[Tensor, "N T H"]:
-    return _squared_norms(part.right).sum(0)
+def _energy(part: Part) -> Float[Tensor, "N R T H"]:
+    """|left|^2 |right|^2 of every direction and position."""
+    right = _squared_norms(part.right.transpose(0, 1))
+    return right if part.one_hot is not None else right * _squared_norms(part.left)[:, None]
 
 
 def _squared_norms(factor: Float[Tensor, "... axes"]) -> Float[Tensor, "..."]:
@@ -93,12 +86,13 @@ def _squared_norms(factor: Float[Tensor, "... axes"]) -> Float[Tensor, "..."]:
 
 
 def _leading(sample: Float[Tensor, "H s A"], axes: int) -> Float[Tensor, "H A k"]:
-    """A basis of nearly the leading right singular vectors.
+    """A basis of nearly the leading right singular vectors of the sample, each row made a unit vector.
 
     By a randomised range finder with power iterations (Halko, Martinsson and Tropp 2011, algorithm 4.4): a start need
     not be exact, and all eigenvectors of 2,048 axes would take ten seconds.
     """
-    moment = sample.mT @ sample
+    units = torch.nn.functional.normalize(sample, dim=2)
+    moment = units.mT @ units
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(moment.shape[1], axes, generator=generator, dtype=torch.float64).to(moment)
     basis = basis.expand(len(moment), -1, -1)
