@@ -1,7 +1,6 @@
 """The command line: parse, call, print."""
 
 import itertools
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,28 +8,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from tangentlens import __version__, experiments
 from tangentlens.config import changed_config, read_config
 from tangentlens.console import Terminal, listening, reporting, start_logging
-from tangentlens.doctor import Examination, Verdict, examine
+from tangentlens.doctor import examine
 from tangentlens.errors import InvalidInputError
-from tangentlens.experiments import Expectation
 from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
+from tangentlens.printing import caveats, checks_table, comparison_tables, diagnosis, figures_table, shortfalls
 from tangentlens.report import build_report
 from tangentlens.report.cards.neuronpedia import write_neuronpedia
-from tangentlens.report.comparison import Compared, Comparison, run_names, shown, summary
 from tangentlens.report.comparison import compare as compare_runs
+from tangentlens.report.comparison import summary
 from tangentlens.report.comparison_page import write_comparison
 from tangentlens.report.figure_files import write_figures
 from tangentlens.report.gallery import write_gallery
-from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
+from tangentlens.report.numbers import notes_by_seeds
 from tangentlens.report.page import shown_run
 from tangentlens.report.table_files import write_tables
-from tangentlens.store import StoredRun, open_run
+from tangentlens.store import open_run
 from tangentlens.store.run_folder import is_run
 
 app = typer.Typer(
@@ -52,9 +49,6 @@ NoEvidence = Annotated[
     bool,
     typer.Option("--no-evidence", help="Leave out nulls, interventions and baselines; `evidence` adds them later."),
 ]
-
-
-_LINE_OF_KEY = 26  # characters
 
 
 def main() -> None:
@@ -224,7 +218,7 @@ def compare(
         if out:
             write_comparison(found, out)
         if not quiet:
-            terminal.out.print(*_comparison_tables(found, found.figures if every else found.headline))
+            terminal.out.print(*comparison_tables(found, found.figures if every else found.headline))
         terminal.answer(summary(found))
         if out:
             terminal.answer(f"comparison: {_shown(out)}")
@@ -268,8 +262,8 @@ def doctor(
                 model, revision=revision, windows=windows, length=length, directions=directions, progress=progress
             )
         if not quiet:
-            terminal.out.print(_check_table(found))
-        terminal.answer(_diagnosis(found))
+            terminal.out.print(checks_table(found))
+        terminal.answer(diagnosis(found))
         if found.failing:
             raise typer.Exit(1)
 
@@ -334,82 +328,10 @@ def _summarise(terminal: Terminal, folder: Path) -> None:
     run = open_run(folder)
     expected = tuple(row for row in experiments.expectations_of(run.setting) if row.bounded)
     if expected and not terminal.quiet:
-        terminal.out.print(_headline(run, expected))
-        terminal.say(*_shortfalls(run, expected), *_caveats(run))
+        terminal.out.print(figures_table(run, expected))
+        terminal.say(*shortfalls(run, expected), *caveats(run))
     terminal.say(*(f"{seeds}: {note}" for seeds, note in notes_by_seeds(run.notes)))
     terminal.answer(f"report: {_shown(folder / 'report.html')}")
-
-
-def _headline(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("figure", no_wrap=True)
-    table.add_column("value" if len(run.seeds) == 1 else "mean (95 % interval)", justify="right", no_wrap=True)
-    table.add_column("expected", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for row in expected:
-        figure = run.figures.get(row.key)
-        value = mean_and_interval(figure) if figure and figure.value is not None else ""
-        table.add_row(row.key, value, row.bound, row.verdict(figure))
-    return table
-
-
-def _comparison_tables(found: Comparison, figures: Sequence[Compared]) -> list[Table]:
-    names = run_names(found)
-    config = [(each.name, each.first, each.second) for each in found.config]
-    rows = [(each.key, shown(each.first), shown(each.second), each.change, each.verdict) for each in figures]
-    tables = [_keyed_table(("config", *names), config)] if config else []
-    return [*tables, _keyed_table(("figure", *names, "change", "intervals"), rows)]
-
-
-def _keyed_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column holds dotted keys, broken at dots."""
-    table = Table(box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(Text(column), overflow="ellipsis" if place == 0 else "fold", no_wrap=place == 0)
-    for key, *cells in rows:
-        table.add_row(*map(Text, (_broken(key), *cells)))
-    return table
-
-
-def _broken(key: str) -> str:
-    """A long dotted key on several lines."""
-    lines = [""]
-    for part in re.findall(r"[^.]*\.?", key):
-        if len(lines[-1]) + len(part) > _LINE_OF_KEY and lines[-1]:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
-
-
-def _check_table(found: Examination) -> Table:
-    styles = {Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.FAILS: "bold red"}
-    table = Table(box=None, pad_edge=False)
-    table.add_column("check", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("what was found", overflow="fold")
-    for check in found.checks:
-        remedy = Text(f"\n{check.remedy}" if check.remedy else "", style="dim")
-        table.add_row(Text(check.name), Text(check.verdict, styles[check.verdict]), Text(check.finding) + remedy)
-    return table
-
-
-def _diagnosis(found: Examination) -> str:
-    if not found.failing:
-        return f"{found.model}: everything that was looked at will work"
-    return f"{found.model}: will not work: {', '.join(check.name for check in found.failing)}"
-
-
-def _shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
-    keys: dict[str, list[str]] = {"falls short": [], "not measured": [], "meets": []}
-    for row in expected:
-        keys[row.verdict(run.figures.get(row.key))].append(row.key)
-    return [f"{verdict}: {', '.join(keys[verdict])}" for verdict in ("falls short", "not measured") if keys[verdict]]
-
-
-def _caveats(run: StoredRun) -> list[str]:
-    different = experiments.departures(run.config)
-    other = [f"the bounds were stated for another config; here {', '.join(different)}"] if different else []
-    return [*other, "the bounds are on means over several seeds; this is one"] if len(run.seeds) == 1 else other
 
 
 def _shown(path: Path) -> str:
