@@ -63,6 +63,24 @@ def test_a_finished_sweep_is_read_and_not_made_again(tmp_path, monkeypatch):
         assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
 
 
+def test_the_seconds_of_earlier_calls_count(tmp_path, monkeypatch):
+    lm, batch, clock = language_model(zoo.tiny("llama")), zoo.windows(5), [0.0]
+    monkeypatch.setattr(sweep_workspace.time, "perf_counter", lambda: clock[0])
+
+    def a_minute_a_stage(what: str, done: int, _total: int) -> None:
+        clock[0] += 60.0 if what == "sweep" else 0.0
+        if done == 3 and clock[0] < 200:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        sweep(lm, batch, work=tmp_path, progress=a_minute_a_stage, **OPTIONS)
+    clock[0] += 1000.0  # nobody works
+    again = sweep(lm, batch, work=tmp_path, progress=a_minute_a_stage, **OPTIONS)
+    stages = 3  # the last norm and two blocks; the third is made twice, and counts once
+    assert again.seconds == 60.0 * stages
+    assert sweep(lm, batch, work=tmp_path, progress=a_minute_a_stage, **OPTIONS).seconds == again.seconds
+
+
 def test_the_factors_of_one_block_are_gone_before_those_of_the_next_are_made(monkeypatch):
     lm, batch, alive = language_model(zoo.tiny("llama")), zoo.windows(5), []
     chunk = backward_sweep._chunk

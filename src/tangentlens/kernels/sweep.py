@@ -62,6 +62,7 @@ class Sweep:
         geometry: of the logits.
         windows: N.
         members: group -> its parameters.
+        seconds: that it took, those of earlier calls with the same folder included.
     """
 
     operators: Mapping[str, LinearOperator]
@@ -70,6 +71,7 @@ class Sweep:
     geometry: LogitGeometry
     windows: int
     members: Mapping[str, tuple[str, ...]]
+    seconds: float
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ def sweep(
     names = {group.name: group.parameters for group in chosen}
     basis, finished = workspace.basis(), _kept(workspace, names)
     if basis is not None and len(finished) == len(names):
-        return Sweep({}, finished, basis, units, windows, names)
+        return Sweep({}, finished, basis, units, windows, names, workspace.seconds)
     with differentiable_attention(lm.model):
         chain, planned = planned_chain(lm, batch, chosen)
         inputs, hidden = stage_inputs(chain, planned, batch, workspace)
@@ -183,7 +185,7 @@ def sweep(
                 found = swept_modes(kernel, modes, tolerance, lm.d_model)
                 workspace.keep_modes(group.name, replace(found, readings=read(kernel, found, basis), moves=()))
             del kernel, frames
-    return Sweep(kernels, _kept(workspace, names), basis, units, windows, names)
+    return Sweep(kernels, _kept(workspace, names), basis, units, windows, names, workspace.seconds)
 
 
 def _kept(workspace: SweepWorkspace, groups: Iterable[str]) -> dict[str, SweptModes]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import mmap
 import os
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,19 @@ _LET_GO: int | None = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
 
 
 class SweepWorkspace(ABC):
-    """What a sweep asks of the place where it works."""
+    """What a sweep asks of the place where it works.
+
+    Args:
+        spent: seconds that earlier calls took.
+    """
+
+    def __init__(self, spent: float = 0.0) -> None:
+        self._spent, self._began = spent, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long the sweep took so far; of an interrupted call, up to what it kept last."""
+        return self._spent + time.perf_counter() - self._began
 
     @abstractmethod
     def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
@@ -77,6 +90,7 @@ class InMemory(SweepWorkspace):
     """Nothing outlives the call."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._modes: dict[str, SweptModes] = {}
 
     def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:  # noqa: ARG002 - files have names
@@ -130,6 +144,7 @@ class InFolder(SweepWorkspace):
             self._state: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise _damaged(self.folder, error) from error
+        super().__init__(self._state.get("seconds", 0.0))
         if self._state and self._state.get("fingerprint") != fingerprint:
             raise InvalidInputError(
                 "the folder holds a sweep of another model, other windows, other options or an older version",
@@ -168,6 +183,7 @@ class InFolder(SweepWorkspace):
 
     def keep_basis(self, basis: Tensor) -> None:
         self._write(_BASIS, {"basis": basis})
+        self._note()
 
     def modes(self, group: str) -> SweptModes | None:
         path = self.folder / f"modes-{group}.safetensors"
@@ -183,6 +199,7 @@ class InFolder(SweepWorkspace):
         tensors = {name: getattr(modes.pairs, name) for name in _PAIRS}
         tensors |= {"outside": modes.outside, "outside_error": modes.outside_error, **modes.readings}
         self._write(f"modes-{group}.safetensors", tensors, {"products": str(modes.pairs.products)})
+        self._note()
 
     def _mapped(self, path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A file of that size as a tensor: what is written there goes to the file."""
@@ -197,7 +214,7 @@ class InFolder(SweepWorkspace):
         return torch.frombuffer(mapped, dtype=dtype).reshape(tuple(shape))
 
     def _note(self, **state: Any) -> None:
-        self._state = {"fingerprint": self._fingerprint, **state}
+        self._state |= {"fingerprint": self._fingerprint, "seconds": self.seconds, **state}
         write_text(self.folder / _STATE, json.dumps(self._state))
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -53,15 +53,13 @@ _PAPER_LAYER = 16  # of its table
 
 @dataclass(frozen=True)
 class _Swept:
-    """One geometry's sweep, and what it took."""
+    """One geometry's sweep."""
 
     sweep: Sweep
-    groups: tuple[str, ...]
-    seconds: float
 
     @property
     def modes(self) -> tuple[SweptModes, ...]:
-        return tuple(self.sweep.modes[group] for group in self.groups)
+        return tuple(self.sweep.modes[group] for group in self.sweep.groups)
 
     def readings(self, name: str) -> Tensor:
         """A reading of every group: (L, ...)."""
@@ -97,7 +95,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         figures |= method_figures(method, task)
         arrays |= {f"{_prefix(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
         arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
-        figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
+        figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).sweep.groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
     worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes)
     figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
@@ -108,7 +106,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     ids = _occurring(arrays)
     arrays["tokens.ids"] = ids
     words = {
-        "groups": _first(swept).groups,
+        "groups": _first(swept).sweep.groups,
         "blocks": tuple(name for name, _ in lm.blocks),
         "geometries": tuple(config.kernel.geometries),
         "tokens.text": token_texts(lm.tokenizer, ids),
@@ -146,7 +144,6 @@ def _task(config: Config, windows: Windows, seed: int) -> tuple[Task, Mapping[st
 
 def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> _Swept:
     """One sweep, kept in the run's folder until the run is complete."""
-    began = time.perf_counter()
     length = batch["input_ids"].shape[1]
     found = sweep(
         prepared.lm,
@@ -158,7 +155,7 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,
     )
-    return _Swept(found, found.groups, time.perf_counter() - began)
+    return _Swept(found)
 
 
 def _prefix(method: str) -> str:
@@ -175,7 +172,7 @@ def _kinds(found: _Swept) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
     classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
     first, second = found.readings("scores"), found.readings("second")
     kinds = {"first": first, "norm": found.readings("norm"), "first_two": torch.cat([first, second], dim=2)}
-    rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
+    rows = {name: [i for i, group in enumerate(found.sweep.groups) if part in group] for name, part in classes.items()}
     distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
     return {
         name: {kind: values[rows[name]].permute(1, 0, 2) for kind, values in kinds.items()}
@@ -202,7 +199,7 @@ def _sweep_figures(method: str, found: _Swept, windows: int) -> Figures:
     compressed = torch.stack([modes.pairs.residuals for modes in found.modes])
     products = float(sum(modes.pairs.products for modes in found.modes))
     return {
-        f"sweep.{method}.seconds": (found.seconds, "seconds"),
+        f"sweep.{method}.seconds": (found.sweep.seconds, "seconds"),
         f"sweep.{method}.products": (products, "count"),
         f"residual.{method}.median": (float(residuals.median()), "ratio"),
         f"residual.{method}.largest": (float(residuals.max()), "ratio"),
