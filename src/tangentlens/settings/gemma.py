@@ -16,7 +16,6 @@ windows of T tokens, d coordinates, Lb labels, e windows shown of each mode; g i
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -27,7 +26,6 @@ from tangentlens.data.splits import balanced_half
 from tangentlens.data.windows import Windows
 from tangentlens.features.grammar import Labels, morphology_labels, pos_labels, pos_twins, repetitions, select_labels
 from tangentlens.kernels.sweep import Sweep, sweep
-from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.models.language_model import Batch, LanguageModel
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
@@ -51,21 +49,6 @@ from tangentlens.settings.gemma_windows import Prepared, described, stored_windo
 _PAPER_LAYER = 16  # of its table
 
 
-@dataclass(frozen=True)
-class _Swept:
-    """One geometry's sweep."""
-
-    sweep: Sweep
-
-    @property
-    def modes(self) -> tuple[SweptModes, ...]:
-        return tuple(self.sweep.modes[group] for group in self.sweep.groups)
-
-    def readings(self, name: str) -> Tensor:
-        """A reading of every group: (L, ...)."""
-        return torch.stack([modes.readings[name] for modes in self.modes])
-
-
 def measure(config: Config, seed: int, progress: Progress = silent, *, prepared: Prepared) -> Measurement:
     """Sweep the kernels in every geometry and hold their modes against grammar; experiments/gemma/README.md.
 
@@ -78,12 +61,12 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     lm, windows = prepared.lm, stored_windows(prepared, seed)
     batch: Batch = {"input_ids": windows.input_ids}
     task, refused = _task(config, windows, seed)
-    swept: dict[str, _Swept] = {
+    swept: dict[str, Sweep] = {
         geometry: _sweep(config, prepared, batch, geometry, seed, progress) for geometry in config.kernel.geometries
     }
     began = time.perf_counter()
     k = min(config.kernel.modes, len(windows) - 1, lm.d_model)
-    scores = {method_of(geometry): found.readings("scores").permute(1, 0, 2) for geometry, found in swept.items()}
+    scores = {method_of(geometry): _readings(found, "scores").permute(1, 0, 2) for geometry, found in swept.items()}
     scores["pca"] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
     methods = {name: judged(name, values, task) for name, values in scores.items()}
     pca_seconds = time.perf_counter() - began
@@ -95,9 +78,9 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         figures |= method_figures(method, task)
         arrays |= {f"{_prefix(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
         arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
-        figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).sweep.groups))
+        figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
-    worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes)
+    worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes.values())
     figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
     for geometry, found in swept.items():
         figures |= _sweep_figures(method_of(geometry), found, len(windows))
@@ -106,7 +89,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     ids = _occurring(arrays)
     arrays["tokens.ids"] = ids
     words = {
-        "groups": _first(swept).sweep.groups,
+        "groups": _first(swept).groups,
         "blocks": tuple(name for name, _ in lm.blocks),
         "geometries": tuple(config.kernel.geometries),
         "tokens.text": token_texts(lm.tokenizer, ids),
@@ -142,10 +125,10 @@ def _task(config: Config, windows: Windows, seed: int) -> tuple[Task, Mapping[st
     return Task(names, families, labels, train, windows.story), selected.refused
 
 
-def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> _Swept:
+def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> Sweep:
     """One sweep, kept in the run's folder until the run is complete."""
     length = batch["input_ids"].shape[1]
-    found = sweep(
+    return sweep(
         prepared.lm,
         batch,
         geometry=geometry,
@@ -155,7 +138,6 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,
     )
-    return _Swept(found)
 
 
 def _prefix(method: str) -> str:
@@ -163,16 +145,21 @@ def _prefix(method: str) -> str:
     return {"entk": "raw"}.get(method, method.removeprefix("entk_"))
 
 
-def _first(swept: Mapping[str, _Swept]) -> _Swept:
+def _first(swept: Mapping[str, Sweep]) -> Sweep:
     return next(iter(swept.values()))
 
 
-def _kinds(found: _Swept) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
+def _readings(found: Sweep, name: str) -> Tensor:
+    """A reading of every group: (L, ...)."""
+    return torch.stack([modes.readings[name] for modes in found.modes.values()])
+
+
+def _kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
     """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
     classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
-    first, second = found.readings("scores"), found.readings("second")
-    kinds = {"first": first, "norm": found.readings("norm"), "first_two": torch.cat([first, second], dim=2)}
-    rows = {name: [i for i, group in enumerate(found.sweep.groups) if part in group] for name, part in classes.items()}
+    first, second = _readings(found, "scores"), _readings(found, "second")
+    kinds = {"first": first, "norm": _readings(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
+    rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
     distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
     return {
         name: {kind: values[rows[name]].permute(1, 0, 2) for kind, values in kinds.items()}
@@ -194,38 +181,38 @@ def _paper_layer_figures(method: Method, task: Task, lm: LanguageModel, groups: 
     return layer_figures(method, task, places[0], "paper_layer") if len(places) == 1 else {}
 
 
-def _sweep_figures(method: str, found: _Swept, windows: int) -> Figures:
-    residuals = torch.stack([modes.residuals for modes in found.modes])
-    compressed = torch.stack([modes.pairs.residuals for modes in found.modes])
-    products = float(sum(modes.pairs.products for modes in found.modes))
+def _sweep_figures(method: str, found: Sweep, windows: int) -> Figures:
+    residuals = torch.stack([modes.residuals for modes in found.modes.values()])
+    compressed = torch.stack([modes.pairs.residuals for modes in found.modes.values()])
+    products = float(sum(modes.pairs.products for modes in found.modes.values()))
     return {
-        f"sweep.{method}.seconds": (found.sweep.seconds, "seconds"),
+        f"sweep.{method}.seconds": (found.seconds, "seconds"),
         f"sweep.{method}.products": (products, "count"),
         f"residual.{method}.median": (float(residuals.median()), "ratio"),
         f"residual.{method}.largest": (float(residuals.max()), "ratio"),
         f"residual.{method}.compressed.largest": (float(compressed.max()), "ratio"),
-        f"rank_one_share.{method}.median": (float(found.readings("share").median()), "ratio"),
+        f"rank_one_share.{method}.median": (float(_readings(found, "share").median()), "ratio"),
         f"windows.{method}.count": (float(windows), "count"),
     }
 
 
-def _sweep_arrays(geometry: str, found: _Swept, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
-    modes = found.modes
-    directions = found.readings("direction").mT  # (L, k, d)
-    scores = found.readings("scores")
+def _sweep_arrays(geometry: str, found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
+    modes = tuple(found.modes.values())
+    directions = _readings(found, "direction").mT  # (L, k, d)
+    scores = _readings(found, "scores")
     arrays: Arrays = {
         "values": torch.stack([m.pairs.values for m in modes]),
         "residuals": torch.stack([m.residuals for m in modes]),
         "residuals.error": torch.stack([m.outside_error for m in modes]),
         "converged": torch.stack([m.pairs.converged for m in modes]).to(torch.uint8),
         "scores": scores,
-        "scores.second": found.readings("second"),
-        "scores.norm": found.readings("norm"),
-        "share": found.readings("share"),
+        "scores.second": _readings(found, "second"),
+        "scores.norm": _readings(found, "norm"),
+        "share": _readings(found, "share"),
         "directions": directions.float(),
-        "examples": found.readings("examples"),
-        "examples.shares": found.readings("token_shares"),
-        **moved_tokens(lm, found.sweep.geometry, directions, scores.argmax(dim=1), batch, config.scoring.tokens),
+        "examples": _readings(found, "examples"),
+        "examples.shares": _readings(found, "token_shares"),
+        **moved_tokens(lm, found.geometry, directions, scores.argmax(dim=1), batch, config.scoring.tokens),
     }
     return {f"{geometry}.{name}": array for name, array in arrays.items()}
 
@@ -275,10 +262,10 @@ def _interval_notes(spreads: Intervals) -> tuple[str, ...]:
     return ("no intervals: some resample of the stories leaves a label without a window; take more windows",)
 
 
-def _residual_notes(swept: Mapping[str, _Swept]) -> tuple[str, ...]:
+def _residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
     notes = []
     for geometry, found in swept.items():
-        residuals = torch.stack([m.residuals for m in found.modes])
+        residuals = torch.stack([m.residuals for m in found.modes.values()])
         rough = int((residuals > 0.5).sum())
         if rough:
             notes.append(
