@@ -8,8 +8,8 @@ in --work, and a later call goes on from there.
 
     python benchmarks/language_accuracy.py --text stories.txt --windows 256 --layers 16 14 --work FOLDER
 
-In Fisher geometry a window's directions are its own, whatever the groups: --alone sweeps only the layers asked, and
-gives the same modes. In the others the pilot would find directions for those layers alone.
+--alone sweeps only the layers asked, in the directions of the whole sweep, and gives the same modes: in Fisher geometry
+a window's directions are its own, in the others they are those of the pilot of all `down_proj` kernels.
 """
 
 import argparse
@@ -25,8 +25,13 @@ from tangentlens.data.labelling import tagger
 from tangentlens.data.text import file_stories
 from tangentlens.data.window_search import PAPER_POS, WindowRules, build_windows
 from tangentlens.data.windows_file import read_windows, write_windows
+from tangentlens.kernels.geometry import logit_geometry
+from tangentlens.kernels.language_groups import resolve_language_groups
+from tangentlens.kernels.passes import planned_chain, stage_inputs
+from tangentlens.kernels.pilot import Pilot, pilot_directions
 from tangentlens.kernels.sweep import RefinedModes, Sweep
-from tangentlens.models.language_model import LanguageModel
+from tangentlens.kernels.sweep_workspace import InMemory
+from tangentlens.models.language_model import LanguageModel, differentiable_attention
 from tangentlens.settings.gemma_config import KernelConfig
 
 
@@ -45,16 +50,39 @@ def main() -> None:
     lm = tl.language_model(options.model)
     batch = {"input_ids": windows(lm, options)}
     asked = tuple(f"{lm.blocks[layer][0]}.mlp.down_proj.weight" for layer in options.layers)
-    kernel = KernelConfig(directions=options.directions, groups=asked if options.alone else "down_proj")
+    kernel = KernelConfig(directions=options.directions)
+    how = dict(kernel.sweep_options)
+    if options.alone:
+        how |= {"groups": asked, "directions": directions(lm, batch, kernel, options)}
     began = time.perf_counter()
     swept = tl.sweep(
-        lm, batch, geometry=options.geometry, work=options.work / f"sweep-{options.geometry}",
-        progress=lambda *at: print(*at, flush=True), **kernel.sweep_options,
-    )  # fmt: skip
+        lm, batch, geometry=options.geometry, work=options.work / f"sweep-{options.geometry}", progress=say, **how
+    )
     print(f"sweep: {time.perf_counter() - began:.0f} s (less where it was gone on with)")
     print(f"peak memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB")
     for name in asked:
         compare(lm, batch, swept, name, options)
+
+
+def directions(
+    lm: LanguageModel, batch: dict[str, Tensor], kernel: KernelConfig, options: argparse.Namespace
+) -> Tensor | int:
+    """Those of the sweep of all `down_proj` kernels: (d, r), found once and kept, or how many each window has."""
+    if options.geometry == "fisher":
+        return kernel.directions
+    path = options.work / f"directions-{options.geometry}.safetensors"
+    if not path.exists():
+        groups, units = resolve_language_groups(lm, "down_proj"), logit_geometry(lm, options.geometry)
+        with differentiable_attention(lm.model):
+            chain, planned = planned_chain(lm, batch, groups)
+            inputs, hidden = stage_inputs(chain, planned, batch, InMemory())
+            pilot = Pilot(lm, planned, groups, inputs, hidden, units, 0, say)
+            save_file({"basis": pilot_directions(pilot, kernel.directions, kernel.pilot_windows)}, path)
+    return load_file(path)["basis"]
+
+
+def say(*at: object) -> None:
+    print(*at, flush=True)
 
 
 def compare(lm: LanguageModel, batch: dict[str, Tensor], swept: Sweep, name: str, options: argparse.Namespace) -> None:

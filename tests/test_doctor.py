@@ -297,6 +297,15 @@ def test_memory_is_held_against_what_is_free_and_what_is_there(monkeypatch):
     assert int(found[1, 60].remedy.split()[0]) < 100
 
 
+def test_a_sweep_beyond_the_memory_works_in_a_folder(monkeypatch):
+    need = int(diagnosed(tiny("llama"), windows=1000)["memory of weights"].number)
+    monkeypatch.setattr(cost, "free_memory", lambda _device: need // 4)
+    monkeypatch.setattr(cost, "total_memory", lambda _device: int(0.9 * need))
+    check = diagnosed(tiny("llama"), windows=1000)["memory of weights"]
+    assert check.verdict is Verdict.NOTE
+    assert "in a folder (work=" in check.remedy
+
+
 def test_cost_grows_with_the_windows_and_fewer_weights_cost_less():
     small, large = (diagnosed(tiny("llama"), windows=n) for n in (10, 1000))
     assert large["memory of weights"].number > 10 * small["memory of weights"].number

@@ -1,5 +1,6 @@
 """A sweep that was cut off goes on where it stopped, and ends where one without interruption ends."""
 
+import errno
 import gc
 import sys
 from pathlib import Path
@@ -94,6 +95,42 @@ def test_the_factors_of_one_block_are_gone_before_those_of_the_next_are_made(mon
     monkeypatch.setattr(backward_sweep, "_chunk", counted)
     sweep(lm, batch, **{**OPTIONS, "directions": with_pilot.basis})
     assert alive == [0] * (1 + len(lm.blocks))  # the last norm, and the blocks
+
+
+def test_the_factors_of_a_weight_are_gone_when_its_modes_are_found():
+    lm, alive = language_model(zoo.tiny("llama")), []
+
+    def count(_kernel: CompressedKernel, _modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
+        gc.collect()
+        alive.append(sum(type(each) is Part for each in gc.get_objects()))
+        return {}
+
+    swept = sweep(lm, zoo.windows(5), read=count, **OPTIONS)
+    weights = len(swept.groups) // len(lm.blocks)
+    assert alive == list(range(weights, 0, -1)) * len(lm.blocks)
+
+
+def test_factors_that_would_fill_the_memory_lie_in_files(tmp_path, monkeypatch, caplog):
+    lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(9)
+    whole = sweep(lm, batch, **OPTIONS)
+    monkeypatch.setattr(sweep_workspace, "free_memory", lambda _device: 0)
+    with caplog.at_level("INFO"):
+        again = sweep(lm, batch, work=tmp_path, **OPTIONS)
+    assert sum("factors go to files" in record.message for record in caplog.records) == len(lm.blocks)
+    for group in whole.groups:
+        assert torch.equal(whole.modes[group].pairs.vectors, again.modes[group].pairs.vectors), group
+    named = {path.name for path in tmp_path.iterdir() if path.suffix == ".bin"}
+    assert all(name.startswith(("gradients-", "inputs-")) for name in named)
+
+
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left") as caught:
+        sweep(language_model(zoo.tiny("gpt2")), zoo.windows(5), work=tmp_path, **OPTIONS)
+    assert "Make room on the disk" in str(caught.value)
 
 
 def total_score(kernel: CompressedKernel, modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -8,15 +8,15 @@ from tangentlens.kernels.factors import Axes, Part, materialise
 from tangentlens.kernels.truncation import token_energy, truncated, without_negligible_positions
 
 
-def part(rank: int = 3, quiet: int = 2) -> Part:
-    """Factors (N, R) = (5, 2) of a weight (7, 6) at 4 positions, of low rank on both sides, some positions silent."""
+def part(rank: int = 3, quiet: int = 2, positions: int = 4) -> Part:
+    """Factors (N, R) = (5, 2) of a weight (7, 6) at some positions, some silent, of low rank on both sides."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    left = draw(5, 4, 1, rank) @ draw(rank, 7)
-    right = draw(2, 5, 4, 1, rank) @ draw(rank, 6)
+    left = draw(5, positions, 1, rank) @ draw(rank, 7)
+    right = draw(2, 5, positions, 1, rank) @ draw(rank, 6)
     right[:, :, :quiet] = 0
     return Part(left, right, Axes((), (0,), (1,)), None, (7, 6))
 
@@ -39,6 +39,15 @@ def test_silent_positions_are_left_out_and_change_nothing():
     assert smaller.right.shape[2] == 2
     assert lost < 1e-12
     assert torch.allclose(kernel(smaller), gram(part()))
+
+
+@pytest.mark.parametrize(("quiet", "kept"), [(2, 6), (1, 8)])
+def test_factors_that_would_hardly_be_smaller_are_not_copied(quiet: int, kept: int):
+    whole = part(quiet=quiet, positions=8)
+    found, lost = without_negligible_positions(whole, 1e-12)
+    assert found.right.shape[2] == kept
+    assert (found is whole) == (kept == 8)
+    assert lost < 1e-12
 
 
 def test_the_energy_left_out_is_what_it_says():

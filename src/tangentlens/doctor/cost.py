@@ -44,6 +44,10 @@ class Demand:
         """At the peak, for so many windows."""
         return self.model + max(self.pilot, windows * self.window + min(_WORKSPACE, windows * self.graph))
 
+    def in_folder(self, windows: int) -> int:
+        """Where what grows with the windows lies in files that the system may drop from memory."""
+        return self.model + max(self.pilot, min(_WORKSPACE, windows * self.graph))
+
     def most(self, room: int) -> int:
         """The most windows that so many bytes hold."""
         if self.model + self.pilot > room:
@@ -78,11 +82,13 @@ def _memory(subject: Subject, preset: str) -> Check:
         return Check(name, Verdict.FINE, found, need)
     fits = demand.most(free)
     remedy = (
-        f"{fits} windows fit into what is free; fewer groups, shorter windows and fewer directions need less."
+        f"{fits} windows fit into what is free; fewer groups, shorter windows and fewer directions need less; in a "
+        "folder (work=, which every run has) files take what memory cannot, and it takes longer."
         if fits
         else "Not one window fits into what is free: give fewer groups, fewer directions or a larger machine."
     )
-    return Check(name, Verdict.NOTE if need <= total else Verdict.FAILS, found, need, remedy)
+    works = min(need, demand.in_folder(task.windows)) <= total
+    return Check(name, Verdict.NOTE if works else Verdict.FAILS, found, need, remedy)
 
 
 def duration(subject: Subject) -> Check:

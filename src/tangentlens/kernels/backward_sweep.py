@@ -31,8 +31,9 @@ from tangentlens.progress import Progress
 _BACKWARD_BYTES = 2**29
 
 
-# what one stage gives: parameter (first name in the language model) -> the factors of its uses
-StageFrames = Mapping[str, tuple[FrameParts, ...]]
+# what one stage gives: parameter (first name in the language model) -> the factors of its uses; the taker may take out
+# what it is done with, and the memory goes with it
+StageFrames = dict[str, tuple[FrameParts, ...]]
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ def backward_sweep(
         for place in range(first, len(planned)):
             lowest = place == len(planned) - 1
             shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
-            below = gradient if lowest else workspace.below(place, shape, gradient)
-            frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, lowest))
+            below = None if lowest else workspace.below(place, shape, gradient)
+            frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, workspace))
             workspace.rest()
             progress("sweep", place + 1, len(planned))
             yield frames
             del frames  # the factors of one stage are gigabytes: gone before those of the next are made
-            gradient = below
+            gradient = gradient if below is None else below
             workspace.reached(place, gradient)
 
 
@@ -111,19 +112,22 @@ def _through(
     planned: PlannedStage,
     inputs: Mapping[str, Tensor],
     gradient: Float[Tensor, "R N ..."],
-    below: Float[Tensor, "R N ..."],
-    lowest: bool,
+    below: Float[Tensor, "R N ..."] | None,
+    workspace: SweepWorkspace,
 ) -> dict[int, Part]:
-    """The factors of the stage's uses; the gradients at its input go to `below`, but for the lowest stage."""
+    """The factors of the stage's uses; the gradients at its input go to `below`, where there is such."""
     uses = _uses(planned)
     N = gradient.shape[1]
     store: dict[int, Part] = {}
 
     def work(rows: slice) -> None:
-        found, hidden = _chunk(planned, uses, dict(take(dict(inputs), rows)), gradient[:, rows], lowest)  # type: ignore[arg-type]
+        found, hidden = _chunk(planned, uses, dict(take(dict(inputs), rows)), gradient[:, rows], below is None)  # type: ignore[arg-type]
+        if not store:
+            store.update(_rooms(found, N, workspace))
         for index, piece in found.items():
-            _put(store, index, piece, rows, N)
-        if not lowest:
+            store[index].left[rows] = piece.left
+            store[index].right[:, rows] = piece.right
+        if below is not None:
             below[:, rows] = hidden
 
     width = max(1, min(N, _BACKWARD_BYTES // max(1, 2 * planned.plan.bytes_per_example)))
@@ -162,15 +166,11 @@ def _part(planned: PlannedStage, recording: Recording, index: int, gradients: Se
     return part(used.use, stacked, layout, n)
 
 
-def _put(store: dict[int, Part], index: int, piece: Part, rows: slice, total: int) -> None:
-    """Lay the factors of some windows into room for all of them."""
-    if index not in store:
-        left = piece.left.new_empty(total, *piece.left.shape[1:])
-        R, _, *rest = piece.right.shape
-        right = piece.right.new_empty(total, R, *rest).transpose(0, 1)  # window-major, as products read it
-        store[index] = replace(piece, left=left, right=right)
-    store[index].left[rows] = piece.left
-    store[index].right[:, rows] = piece.right
+def _rooms(pieces: Mapping[int, Part], total: int, workspace: SweepWorkspace) -> dict[int, Part]:
+    """Room for the factors of all windows, from those of some; window-major, as products read them."""
+    sides = [side for piece in pieces.values() for side in (piece.left, piece.right.transpose(0, 1))]
+    rooms = iter(workspace.scratch([((total, *side.shape[1:]), side) for side in sides]))
+    return {i: replace(p, left=next(rooms), right=next(rooms).transpose(0, 1)) for i, p in pieces.items()}
 
 
 def _uses(planned: PlannedStage) -> tuple[int, ...]:

@@ -85,7 +85,8 @@ def complete(
 ) -> Iterator[tuple[Group, GroupFrames]]:
     """Each group with the factors of all its parameters, as soon as the last of them is there.
 
-    Nothing here outlives its turn: the caller lets a group go before it asks for the next, or holds both.
+    Nothing here outlives its turn, for it is taken out of what `factors` gave: the caller lets a group go before it
+    asks for the next, or holds both.
     """
     owner = {name: group for group in groups for name in group.parameters}
     missing = {group.name: 0 for group in groups}
@@ -94,12 +95,12 @@ def complete(
             missing[owner[name].name] += 1
     held: dict[str, dict[str, tuple[FrameParts, ...]]] = {group.name: {} for group in groups}
     for found in factors:
-        for name, frames in found.items():
+        for name in list(found):
             group = owner[name]
-            smaller = tuple(_trimmed(frame) for frame in frames)
+            smaller = tuple(_trimmed(frame) for frame in found.pop(name))
             held[group.name][name] = _joined(name, held[group.name].get(name, ()), smaller)
             missing[group.name] -= 1
-            del frames, smaller
+            del smaller
             if missing[group.name] == 0:
                 yield group, held.pop(group.name)
         del found

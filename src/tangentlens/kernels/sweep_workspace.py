@@ -3,18 +3,21 @@
 The gradients at the boundary of two stages are R N T d numbers (4.4 GB for 1,024 windows of 64 tokens, 26 directions
 and d = 640), and the inputs of all stages N T d each. In a folder they are files mapped into memory, which the
 operating system may drop and read again, and an interrupted sweep goes on from the last boundary that was finished.
+The factors of one stage, R N T numbers for every output of its weights, follow them where memory is short.
 """
 
 import hashlib
 import json
+import logging
 import mmap
 import os
+import tempfile
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,12 +26,16 @@ from torch import Tensor, nn
 
 from tangentlens.atomic import write_bytes, write_text
 from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.kernels.budget import free_memory
 from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.records import Eigenpairs
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 2  # of what a folder holds; one of another format is refused
 _ENTRIES = 64  # of every parameter, that tell one model's weights from another's
 _STATE, _BASIS = "state.json", "basis.safetensors"
+_SCRATCH_SHARE = 0.5  # of the free memory, for the factors of one stage; solving for modes takes some of the rest
 _LET_GO: int | None = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
 
 
@@ -50,6 +57,10 @@ class SweepWorkspace(ABC):
     @abstractmethod
     def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
         """Uninitialised room for a tensor of that shape, of the dtype and device of `like`."""
+
+    def scratch(self, wanted: Sequence[tuple[Sequence[int], Tensor]]) -> list[Tensor]:
+        """Uninitialised room for tensors of those shapes, gone with the last use of each."""
+        return [like.new_empty(tuple(shape)) for shape, like in wanted]
 
     @abstractmethod
     def below(self, place: int, shape: Sequence[int], gradient: Tensor) -> Tensor:
@@ -157,6 +168,15 @@ class InFolder(SweepWorkspace):
     def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
         return self._mapped(self.folder / f"{name}.bin", shape, like.dtype)
 
+    def scratch(self, wanted: Sequence[tuple[Sequence[int], Tensor]]) -> list[Tensor]:
+        """In memory, or, where it would take too much of what is free, in files that have no name."""
+        need = sum(int(torch.Size(shape).numel()) * like.dtype.itemsize for shape, like in wanted)
+        elsewhere = any(like.device.type != "cpu" for _, like in wanted)
+        if elsewhere or need <= _SCRATCH_SHARE * free_memory(torch.device("cpu")):
+            return super().scratch(wanted)
+        _log.info("%.1f GB of factors go to files in %s", need / 1e9, self.folder)
+        return [self._nameless(shape, like.dtype) for shape, like in wanted]
+
     def rest(self) -> None:
         """Let the pages go: what was written stays in the files, and what is read again comes from there."""
         if _LET_GO is None:
@@ -203,13 +223,28 @@ class InFolder(SweepWorkspace):
 
     def _mapped(self, path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A file of that size as a tensor: what is written there goes to the file."""
-        size = int(torch.Size(shape).numel()) * dtype.itemsize
         try:
             with path.open("r+b" if path.exists() else "w+b") as stream:
-                os.truncate(stream.fileno(), size)
-                mapped = mmap.mmap(stream.fileno(), size)
+                return self._tensor(stream, shape, dtype)
         except OSError as error:
             raise _damaged(path, error) from error
+
+    def _nameless(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The same in a file that is deleted already: the disk has its room back when the tensor goes."""
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as stream:
+                return self._tensor(stream, shape, dtype)
+        except OSError as error:
+            raise _damaged(self.folder, error) from error
+
+    def _tensor(self, stream: IO[bytes], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        size = int(torch.Size(shape).numel()) * dtype.itemsize
+        os.truncate(stream.fileno(), size)
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here, and the end of the process at the first write
+            os.posix_fallocate(stream.fileno(), 0, size)
+        mapped = mmap.mmap(stream.fileno(), size)
         self._maps.add(mapped)
         return torch.frombuffer(mapped, dtype=dtype).reshape(tuple(shape))
 

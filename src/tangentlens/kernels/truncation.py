@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tangentlens.kernels.factors import Part
 
+_WORTH_A_COPY = 0.75  # of the positions, at most: a copy that hardly saves products would double the memory
 _SAMPLE = 2**14  # pairs that the second moments are estimated from
 _POWER_ITERATIONS = 3
 
@@ -27,14 +28,15 @@ def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]
     """The factors at as many positions of each window as hold all but `share` of the energy, the strongest first.
 
     Returns:
-        the smaller part, and the share of the energy that it leaves out.
+        the smaller part, or the same one where it would hardly be smaller, and the share of the energy that it leaves
+        out.
     """
     energy = token_energy(part)
     total = float(energy.sum())
     ordered, places = energy.sort(dim=1, descending=True)
     left_out = total - ordered.sum(0).cumsum(0)
     kept = int((left_out > share * total).sum()) + 1 if total > 0 else 1
-    if kept >= energy.shape[1]:
+    if kept > _WORTH_A_COPY * energy.shape[1]:
         return part, 0.0
     index = places[:, :kept].sort(dim=1).values  # (N, T')
     rows = torch.arange(index.shape[0], device=index.device)[:, None]
