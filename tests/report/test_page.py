@@ -10,10 +10,11 @@ import pytest
 
 from synthetic_run import CONFIG, HALF, store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError
-from tangentlens.report import build_report
-from tangentlens.report.blocks import Lead, Section
+from tangentlens.experiments import expectations_of
+from tangentlens.report import build_report, labels
+from tangentlens.report.blocks import Lead, Section, Tiles
 from tangentlens.report.page import bind, render, script_json
-from tangentlens.report.sections import SECTIONS
+from tangentlens.report.sections import SECTIONS, headline
 from tangentlens.report.sections.modes import nearest_wave
 from tangentlens.store import StoredRun, open_run
 
@@ -110,7 +111,19 @@ def test_what_falls_short_is_said_and_what_was_not_measured_too(run):
     assert "difference features, not measured" in lead(short, "headline")
     page = render(short)
     assert 'class="verdict falls-short"' in page
-    assert 'class="verdict not-measured"' in page
+
+
+def test_tiles_are_of_what_was_measured_or_of_all_where_nothing_was(run):
+    def tiles(of: StoredRun) -> list[str]:
+        return [tile.label for block in headline.SECTION.blocks(of) if isinstance(block, Tiles) for tile in block.items]
+
+    first, *rest = tiles(run)
+    left_out = next(row.key for row in expectations_of(run.setting))
+    without = replace(run, figures={key: each for key, each in run.figures.items() if key != left_out})
+    assert first == labels.figure(left_out)
+    assert tiles(without)[: len(rest)] == rest
+    assert first not in tiles(without)
+    assert tiles(replace(run, figures={})) == [first, *rest]
 
 
 def test_bounds_are_said_to_belong_to_another_config(page):

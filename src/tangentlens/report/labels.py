@@ -51,6 +51,11 @@ _FIGURES: Mapping[str, str] = {
     "auroc.morph.macro.entk": "Morphology, AUROC of the kernel's modes",
     "auroc.morph.macro.pca": "Morphology, AUROC of principal components",
     "auroc.morph.macro.lead.entk": "Morphology, AUROC: modes less principal components",
+    "auroc.pos.macro.lead.entk_fisher": "Parts of speech, AUROC: Fisher's modes less principal components",
+    "average_precision.pos.macro.lead.entk_fisher": (
+        "Parts of speech, average precision: Fisher's modes less principal components"
+    ),
+    "auroc.morph.macro.lead.entk_fisher": "Morphology, AUROC: Fisher's modes less principal components",
     "training.seconds": "Training",
     "kernel.seconds": "Kernels",
     "eigen.seconds": "Eigenpairs",

@@ -6,6 +6,8 @@ from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, T
 from tangentlens.report.numbers import interval, listing, number, observations, several, spread
 from tangentlens.store import StoredRun
 
+_TILES = 6  # the first that were measured; the table below has all
+
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     expected = expectations_of(run.setting)
@@ -14,7 +16,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
             Note(f"No experiment states what to expect of the setting {run.setting}; all figures are listed below."),
         )
     different = departures(run.config)
-    tiles = Tiles(tuple(_tile(run, row) for row in expected[:6]))
+    found = [row for row in expected if row.verdict(run.figures.get(row.key)) != "not measured"]
+    tiles = Tiles(tuple(_tile(run, row) for row in (found or expected)[:_TILES]))
     return (Lead(_sentence(run, expected)), tiles, *_caveats(run, different), _table(run, expected))
 
 
