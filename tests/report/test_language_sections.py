@@ -114,7 +114,7 @@ def test_numbers_that_are_none_still_give_a_page(tmp_path):
 
 def test_one_mode_of_one_layer_gives_a_page(tmp_path):
     run = stored(tmp_path / "run", language_measurement(Size(layers=1, modes=1)))
-    assert "One mode, 1 in each of one layer" in texts(feature_cards.SECTION.blocks(run))
+    assert "One mode, 1 in each of one kernel" in texts(feature_cards.SECTION.blocks(run))
     assert render(run)
 
 

@@ -123,7 +123,19 @@ def test_tiles_are_of_what_was_measured_or_of_all_where_nothing_was(run):
     assert first == labels.figure(left_out)
     assert tiles(without)[: len(rest)] == rest
     assert first not in tiles(without)
-    assert tiles(replace(run, figures={})) == [first, *rest]
+    empty = replace(run, figures={})
+    assert tiles(empty) == [first, *rest]
+    (said,) = [block.text for block in headline.SECTION.blocks(empty) if isinstance(block, Lead)]
+    assert re.fullmatch(r"None of the \d+ figures with a bound was measured in this run\.", said)
+
+
+def test_only_long_tables_scroll(page):
+    scrolls = {
+        caption: classes
+        for classes, caption in re.findall(r'<div class="([^"]*)" role="region" aria-label="([^"]*)"', page)
+    }
+    assert scrolls["All figures of the run"] == "scroll long"
+    assert scrolls["Headline figures beside what was expected of them"] == "scroll"
 
 
 def test_bounds_are_said_to_belong_to_another_config(page):

@@ -7,6 +7,8 @@ from typing import ClassVar
 from tangentlens.errors import NotStoredError
 from tangentlens.store import StoredRun
 
+_LONG = 30  # rows that a table shows at full length, at most
+
 
 @dataclass(frozen=True)
 class Lead:
@@ -87,6 +89,11 @@ class Table:
     def shown(self) -> tuple[int, ...]:
         """Indices of the columns that hold anything: a run of one seed has no intervals to show."""
         return tuple(column for column in range(len(self.columns)) if any(row[column] for row in self.rows))
+
+    @property
+    def long(self) -> bool:
+        """Whether it scrolls within a part of the screen, under its headings."""
+        return len(self.rows) > _LONG
 
 
 @dataclass(frozen=True)

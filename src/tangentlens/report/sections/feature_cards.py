@@ -58,7 +58,7 @@ def _sentence(modes: LanguageRun) -> str:
     converged = modes.of(modes.main, "converged")
     trust = "" if converged is None or np.any(converged) else " None of them converged."
     return (
-        f"{several(layers * count, 'mode').capitalize()}, {count} in each of {several(layers, 'layer')}, of the eNTK "
+        f"{several(layers * count, 'mode').capitalize()}, {count} in each of {several(layers, 'kernel')}, of the eNTK "
         f"in the {geometry_name(modes.main)} geometry.{trust}"
     )
 

@@ -24,6 +24,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 def _sentence(run: StoredRun, expected: tuple[Expectation, ...]) -> str:
     bounded = [row for row in expected if row.bounded]
     verdicts = [row.verdict(run.figures.get(row.key)) for row in bounded]
+    if verdicts and set(verdicts) == {"not measured"}:
+        return f"None of the {several(len(bounded), 'figure')} with a bound was measured in this run."
     met = verdicts.count("meets")
     missed = [_miss(run, row) for row, verdict in zip(bounded, verdicts, strict=True) if verdict != "meets"]
     tail = f" The rest: {'; '.join(missed)}." if missed else ""
