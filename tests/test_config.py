@@ -92,6 +92,12 @@ def test_what_is_wrong_is_named_with_its_key_and_a_remedy(text, where, says):
     assert "it.toml" in caught.value.where
 
 
+def test_a_rule_over_several_keys_does_not_read_out_the_config():
+    with pytest.raises(InvalidInputError) as caught:
+        parse_config('setting = "gemma"\n[windows]\ncount = 100', where="it.toml")
+    assert caught.value.what == "windows.count must be a multiple of the 8 parts of speech"
+
+
 def test_further_errors_are_counted():
     with pytest.raises(InvalidInputError, match="1 more after this one"):
         parse('setting = "tiny"\na = 1\nb = 2')

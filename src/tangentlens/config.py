@@ -153,6 +153,8 @@ def _problem(kind_of_error: str, message: str, given: object, key: str, kind: ty
     remedy = f"{key}: {described}" if described else "Correct the value."
     if kind_of_error == "missing":
         return f"the key {key} is missing", remedy
+    if isinstance(given, dict):  # a rule over several keys names them itself
+        return message.removeprefix("Value error, "), remedy
     return f"{message[:1].lower()}{message[1:]}, not {json.dumps(given, default=str)[:80]}", remedy
 
 
