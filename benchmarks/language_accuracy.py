@@ -4,7 +4,7 @@ The sweep is that of the experiment: all `down_proj` kernels, in one geometry. F
 the full kernel (matrix-free, nothing compressed) goes on from a refined space until all residuals are below the
 tolerance; that space is the truth. Printed are the cosines of the swept and the refined modes to it, among outputs (u)
 and among parameters (J^T u), and the estimated residuals of the swept modes beside the true ones. Sweep and truths stay
-in --work, and a later call goes on from there.
+in --work, and a later call goes on from there. A truth takes the better part of an hour on two cores.
 
     python benchmarks/language_accuracy.py --text stories.txt --windows 256 --layers 16 14 --work FOLDER
 

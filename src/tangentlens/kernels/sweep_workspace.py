@@ -240,9 +240,7 @@ class InFolder(SweepWorkspace):
     def _tensor(self, stream: IO[bytes], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         size = int(torch.Size(shape).numel()) * dtype.itemsize
         os.truncate(stream.fileno(), size)
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk is an error here, and the end of the process at the first write
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and ends the process at the first write
             os.posix_fallocate(stream.fileno(), 0, size)
         mapped = mmap.mmap(stream.fileno(), size)
         self._maps.add(mapped)
