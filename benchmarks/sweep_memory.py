@@ -41,7 +41,8 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while True:
-            self._most = {name: max(most, resident()[name]) for name, most in self._most.items()}
+            now = resident()
+            self._most = {name: max(most, now[name]) for name, most in self._most.items()}
             time.sleep(_EVERY)
 
     def most(self) -> dict[str, float]:

@@ -126,6 +126,7 @@ def test_tiles_are_of_what_was_measured_or_of_all_where_nothing_was(run):
     empty = replace(run, figures={})
     assert tiles(empty) == [first, *rest]
     (said,) = [block.text for block in headline.SECTION.blocks(empty) if isinstance(block, Lead)]
+    assert 'class="verdict not-measured"' in render(empty)
     assert re.fullmatch(r"None of the \d+ figures with a bound was measured in this run\.", said)
 
 

@@ -96,9 +96,9 @@ def backward_sweep(
     gradient: Tensor = cotangents if kept is None else kept
     with freed_memory_kept():
         for place in range(first, len(planned)):
-            lowest = place == len(planned) - 1
-            shape = gradient.shape if lowest else (len(gradient), *inputs[place][HIDDEN].shape)
-            below = None if lowest else workspace.below(place, shape, gradient)
+            below = None
+            if place < len(planned) - 1:
+                below = workspace.below(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
             frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, workspace))
             workspace.rest()
             progress("sweep", place + 1, len(planned))

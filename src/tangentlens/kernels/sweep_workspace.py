@@ -170,7 +170,7 @@ class InFolder(SweepWorkspace):
 
     def scratch(self, wanted: Sequence[tuple[Sequence[int], Tensor]]) -> list[Tensor]:
         """In memory, or, where it would take too much of what is free, in files that have no name."""
-        need = sum(int(torch.Size(shape).numel()) * like.dtype.itemsize for shape, like in wanted)
+        need = sum(_bytes(shape, like.dtype) for shape, like in wanted)
         elsewhere = any(like.device.type != "cpu" for _, like in wanted)
         if elsewhere or need <= _SCRATCH_SHARE * free_memory(torch.device("cpu")):
             return super().scratch(wanted)
@@ -238,7 +238,7 @@ class InFolder(SweepWorkspace):
             raise _damaged(self.folder, error) from error
 
     def _tensor(self, stream: IO[bytes], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        size = int(torch.Size(shape).numel()) * dtype.itemsize
+        size = _bytes(shape, dtype)
         os.truncate(stream.fileno(), size)
         if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and ends the process at the first write
             os.posix_fallocate(stream.fileno(), 0, size)
@@ -267,6 +267,10 @@ def sweep_fingerprint(model: nn.Module, batch: Mapping[str, Tensor], options: Ma
     for name in sorted(batch):
         digest.update(name.encode() + batch[name].to("cpu", torch.int64).contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
+    return int(torch.Size(shape).numel()) * dtype.itemsize
 
 
 def _boundary(place: int) -> str:

@@ -80,7 +80,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
         figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
-    worst = max(float(modes.residuals.max()) for found in swept.values() for modes in found.modes.values())
+    worst = max(float(_residuals(found).max()) for found in swept.values())
     figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
     for geometry, found in swept.items():
         figures |= _sweep_figures(method_of(geometry), found, len(windows))
@@ -154,6 +154,11 @@ def _readings(found: Sweep, name: str) -> Tensor:
     return torch.stack([modes.readings[name] for modes in found.modes.values()])
 
 
+def _residuals(found: Sweep) -> Float[Tensor, "layers k"]:
+    """Of every mode in the full kernel, estimated."""
+    return torch.stack([modes.residuals for modes in found.modes.values()])
+
+
 def _kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
     """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
     classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
@@ -182,7 +187,7 @@ def _paper_layer_figures(method: Method, task: Task, lm: LanguageModel, groups: 
 
 
 def _sweep_figures(method: str, found: Sweep, windows: int) -> Figures:
-    residuals = torch.stack([modes.residuals for modes in found.modes.values()])
+    residuals = _residuals(found)
     compressed = torch.stack([modes.pairs.residuals for modes in found.modes.values()])
     products = float(sum(modes.pairs.products for modes in found.modes.values()))
     return {
@@ -202,7 +207,7 @@ def _sweep_arrays(geometry: str, found: Sweep, lm: LanguageModel, config: Config
     scores = _readings(found, "scores")
     arrays: Arrays = {
         "values": torch.stack([m.pairs.values for m in modes]),
-        "residuals": torch.stack([m.residuals for m in modes]),
+        "residuals": _residuals(found),
         "residuals.error": torch.stack([m.outside_error for m in modes]),
         "converged": torch.stack([m.pairs.converged for m in modes]).to(torch.uint8),
         "scores": scores,
@@ -265,7 +270,7 @@ def _interval_notes(spreads: Intervals) -> tuple[str, ...]:
 def _residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
     notes = []
     for geometry, found in swept.items():
-        residuals = torch.stack([m.residuals for m in found.modes.values()])
+        residuals = _residuals(found)
         rough = int((residuals > 0.5).sum())
         if rough:
             notes.append(
