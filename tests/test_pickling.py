@@ -1,4 +1,4 @@
-"""Every result is data: it can be pickled, copied, and sent to another process, and takes no more bytes than it holds."""
+"""Every result is data: it can be pickled and copied, and a pickle takes no more bytes than it holds."""
 
 import copy
 import pickle

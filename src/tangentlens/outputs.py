@@ -10,6 +10,7 @@ or summed over. With J_r = d(f . D[:, r]) / d theta,
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ def _basis(basis: Tensor, outputs: int) -> Float[Tensor, "C R"]:
 _BY_NAME = {"full": full, "trace": trace, "mean": mean}
 
 
-def reduction(outputs: str | int | Reduction) -> Reduction:
+def reduction(outputs: str | int | np.integer[Any] | Reduction) -> Reduction:
     """The reduction that a user's `outputs=` argument names.
 
     Raises:
