@@ -21,14 +21,14 @@ REDUCTIONS: dict[str, tuple[Reduction, Tensor, int]] = {
     "full scaled": (tl.outputs.full([1, 2, 3]), torch.diag(torch.tensor([1.0, 2, 3]).double()), 3),
     "trace": (tl.outputs.trace(), EYE / 3**0.5, 1),
     "trace weighted": (tl.outputs.trace(WEIGHTS), torch.diag(WEIGHTS.sqrt()), 1),
-    "mean": (tl.outputs.mean(), torch.full((3, 1), 1 / 3).double(), 1),
+    "mean": (tl.outputs.mean(), torch.full((3, 1), 1 / 3, dtype=torch.float64), 1),
     "weighted": (tl.outputs.weighted(WEIGHTS.numpy()), WEIGHTS[:, None], 1),
     "weighted in float32": (tl.outputs.weighted(WEIGHTS.float()), WEIGHTS.float().double()[:, None], 1),
     "single": (tl.outputs.single(1), EYE[:, [1]], 1),
     "last": (tl.outputs.single(-1), EYE[:, [2]], 1),
     "directions": (tl.outputs.directions(BASIS), BASIS, 2),
     "directions of a list": (tl.outputs.directions(BASIS.tolist()), BASIS, 2),
-    "a word": (reduction("mean"), torch.full((3, 1), 1 / 3).double(), 1),
+    "a word": (reduction("mean"), torch.full((3, 1), 1 / 3, dtype=torch.float64), 1),
     "a number of numpy": (reduction(np.int64(2)), EYE[:, [2]], 1),
 }
 
