@@ -118,6 +118,7 @@ def encoder_and_inputs(padded: bool, **options):
 MODULES = ["encoder", "encoder.layers.0", "encoder.layers.1", "encoder.layers.0.linear1", "encoder.layers.1.norm2"]
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("place", [entering, leaving])
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("padded", [False, True])
