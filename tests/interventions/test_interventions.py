@@ -172,7 +172,7 @@ def test_an_ablation_is_judged_on_the_rows_asked_for(net, x):
     assert effect_of(site, everything, Judge(labels, kept, cross_entropy, {})).accuracy == 100
 
 
-def test_functions_without_a_direction_are_left_out_and_arrays_and_eigenpairs_are_taken(net, x, random):
+def test_functions_without_a_direction_are_left_out_and_arrays_and_eigenpairs_are_taken(net, x):
     pairs = top_eigenpairs(entk(net, x).total, 3)
     constant = torch.ones(len(x), 1, dtype=torch.float64)
     joined = torch.cat([pairs.vectors[:, :1], constant], dim=1)
