@@ -28,7 +28,14 @@ class _ExampleLoss(nn.Module):
         else:
             *inputs, labels = batch
             returned = self.model(*inputs)
-        losses = self._loss(pick_output(returned), labels)
+        outputs = pick_output(returned)
+        if outputs.ndim not in (1, 2):
+            raise InvalidInputError(
+                f"the model's output has shape {tuple(outputs.shape)}, not (N, C)",
+                where="model",
+                remedy="Wrap the model so that it returns one row of outputs for each example.",
+            )
+        losses = self._loss(outputs, labels)
         if not isinstance(losses, Tensor) or losses.shape != labels.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise InvalidInputError(
