@@ -1,9 +1,11 @@
 """Readers of positions, from (N, T, d) to (N, width), and heads, from there to outputs (N, C)."""
 
 import torch
+import torch.nn.functional as functional
 from torch import nn
 
 from model_grammar.registry import HEADS, READERS, word
+from model_grammar.stems import VOCABULARY
 
 
 def _reader(name):
@@ -155,3 +157,22 @@ class RawHead(nn.Module):
 
     def forward(self, r):
         return torch.einsum("nd,dc->nc", r, self.W_U) + self.b_U
+
+
+@_head("tied head", "tie")
+class TiedHead(nn.Module):
+    """Logits by the stem's own embedding, where it has one of the reader's width."""
+
+    def __init__(self, draw, width, C):
+        super().__init__()
+        self.C, self.form = C, draw.choice(["linear", "transposed", "einsum"])
+        self.W = nn.Parameter(torch.randn(VOCABULARY, width))
+
+    def tie(self, stem):
+        weights = [p for name, p in stem.named_parameters() if name in ("embedding.weight", "W_E")]
+        self.W = next((p for p in weights if p.shape == self.W.shape), self.W)
+
+    def forward(self, r):
+        if self.form == "linear":
+            return functional.linear(r, self.W)[:, : self.C]
+        return (r @ self.W.T if self.form == "transposed" else torch.einsum("nd,vd->nv", r, self.W))[:, : self.C]

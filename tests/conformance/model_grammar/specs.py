@@ -14,6 +14,7 @@ from model_grammar import (  # noqa: F401
     attention_pieces,
     convolution_pieces,
     linear_pieces,
+    odd_pieces,
     parametrised_pieces,
     raw_pieces,
     readers,
@@ -110,6 +111,8 @@ class DrawnModel(nn.Module):
                 self.pieces.append(self.pieces[-1])
         self.read = build[spec.reader](spec.choices(spec.reader), spec.d, spec.T)
         self.head = build[spec.head](spec.choices(spec.head), self.read.width, spec.C)
+        if isinstance(self.head, readers.TiedHead):
+            self.head.tie(self.stem)
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
         hidden = self.stem(*args, **kwargs)
