@@ -8,6 +8,7 @@ import os
 from collections import Counter
 
 import pytest
+
 from model_grammar.draws import drawn
 from model_grammar.oracle import judge
 from model_grammar.shrinking import shrunk
