@@ -4,22 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given, settings
 from torch import Tensor
 
 import tangentlens as tl
-from model_grammar.draws import specs
+from model_grammar.draws import DRAWING, specs
 from model_grammar.oracle import computed
 from model_grammar.specs import build, inputs
 
-FEW = settings(
-    max_examples=15,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+FEW = settings(DRAWING, max_examples=15)
 pytestmark = pytest.mark.filterwarnings("ignore:no output depends on")
 
 

@@ -124,6 +124,7 @@ def computed(spec: Spec, **options: Any) -> tl.EmpiricalNTK:
     model = build(spec)
     first, second = inputs(spec, model)
     groups = patterns(spec, model) if spec.groups == "patterns" else spec.groups
+    options = {"method": spec.method, **options}
     return tl.entk(model, first, inputs2=second, groups=groups, **spec.question(), **options)
 
 

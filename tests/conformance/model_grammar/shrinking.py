@@ -5,7 +5,7 @@ from dataclasses import replace
 from model_grammar.oracle import Verdict, judge
 from model_grammar.specs import AGAIN, RESIDUAL, Spec
 
-_FIELDS = ("stem", "head", "reader", "frozen", "outputs", "M", "dtype", "C", "N", "T", "groups", "d")
+_FIELDS = ("stem", "head", "reader", "frozen", "outputs", "M", "dtype", "C", "N", "T", "groups", "method", "d")
 
 
 def shrunk(verdict: Verdict) -> Verdict:

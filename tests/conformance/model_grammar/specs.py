@@ -40,6 +40,7 @@ class Spec:
         dtype: "float64", "float32" or "bfloat16".
         outputs: "trace", "full", "mean", "index", "weighted" or "weighted trace".
         groups: "module", "parameter", "all" or "patterns".
+        method: of tl.entk.
         frozen: the share of parameters that are frozen.
     """
 
@@ -55,6 +56,7 @@ class Spec:
     dtype: str = "float64"
     outputs: str = "trace"
     groups: str = "parameter"
+    method: str = "auto"
     frozen: float = 0.0
     seed: int = 0
 
