@@ -7,19 +7,23 @@ or summed over. With J_r = d(f . D[:, r]) / d theta,
     summed:  K[i, j] = sum_r J_r(i) . J_r(j)
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError
+from tangentlens.tensors import ArrayLike, real_tensor
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduction for a model with any number C of outputs.
+    """A reduction for a model with any number C of outputs; those made here can be pickled and copied.
 
     Attributes:
         name: what it is called in messages and reports.
@@ -28,7 +32,7 @@ class Reduction:
     """
 
     name: str
-    directions: Callable[[int], Float[Tensor, "C R"]]
+    directions: Callable[[int], Float[Tensor, "C R"]] = field(repr=False)
     keep: bool
 
     def rows_per_example(self, outputs: int) -> int:
@@ -36,74 +40,88 @@ class Reduction:
         return self.directions(outputs).shape[1] if self.keep else 1
 
 
-def full(scale: Sequence[float] | Tensor | None = None) -> Reduction:
+def full(scale: ArrayLike | None = None) -> Reduction:
     """Every output is a row: the (N*C, N*C) kernel J J^T of the outputs, rescaled by `scale` (C,) where given."""
-
-    def directions(outputs: int) -> Tensor:
-        return torch.eye(outputs, dtype=torch.float64) if scale is None else torch.diag(_vector(scale, outputs))
-
-    return Reduction("full", directions, keep=True)
+    return Reduction("full", partial(_scaled, None if scale is None else _numbers(scale, "full")), keep=True)
 
 
-def trace(weights: Sequence[float] | Tensor | None = None) -> Reduction:
+def trace(weights: ArrayLike | None = None) -> Reduction:
     """Average over the diagonal of the two output axes: sum_c w_c K[(i,c),(j,c)], w_c = 1/C by default.
 
-    Raises (when applied):
-        InvalidInputError: a weight is negative, or there are not C of them.
+    Raises:
+        InvalidInputError: a weight is negative; or, when applied, there are not C of them.
     """
-
-    def directions(outputs: int) -> Tensor:
-        values = torch.full((outputs,), 1 / outputs, dtype=torch.float64)
-        if weights is not None:
-            values = _vector(weights, outputs)
-            if bool((values < 0).any()):
-                raise InvalidInputError("the weights of a trace cannot be negative", where="tl.outputs.trace")
-        return torch.diag(values.sqrt())
-
-    return Reduction("trace", directions, keep=False)
+    if weights is None:
+        return Reduction("trace", _equal_shares, keep=False)
+    values = _numbers(weights, "trace")
+    if bool((values < 0).any()):
+        raise InvalidInputError("the weights of a trace cannot be negative", where="tl.outputs.trace")
+    return Reduction("trace", partial(_scaled, values.sqrt()), keep=False)
 
 
 def mean() -> Reduction:
     """Average over both output axes: the (N, N) kernel of the mean output."""
-    return Reduction("mean", lambda outputs: torch.full((outputs, 1), 1 / outputs, dtype=torch.float64), keep=True)
+    return Reduction("mean", _mean, keep=True)
 
 
-def weighted(weights: Sequence[float] | Tensor) -> Reduction:
+def weighted(weights: ArrayLike) -> Reduction:
     """The (N, N) kernel of one linear combination sum_c w_c f_c of the outputs."""
-    return Reduction("weighted", lambda outputs: _vector(weights, outputs)[:, None], keep=True)
+    return Reduction("weighted", partial(_column, _numbers(weights, "weighted")), keep=True)
 
 
 def single(index: int) -> Reduction:
     """The (N, N) kernel of one output."""
-
-    def directions(outputs: int) -> Tensor:
-        if not -outputs <= index < outputs:
-            raise InvalidInputError(
-                f"output {index} does not exist", where="outputs", remedy=f"The model has {outputs} outputs."
-            )
-        return torch.eye(outputs, dtype=torch.float64)[:, [index]]
-
-    return Reduction(f"output {index}", directions, keep=True)
+    return Reduction(f"output {index}", partial(_unit, index), keep=True)
 
 
-def directions(basis: Float[Tensor, "C R"]) -> Reduction:
-    """The (N*R, N*R) kernel of R linear combinations of the outputs, the columns of `basis`."""
+def directions(basis: ArrayLike) -> Reduction:
+    """The (N*R, N*R) kernel of R linear combinations of the outputs, the columns of `basis` (C, R).
 
-    def columns(outputs: int) -> Tensor:
-        if basis.shape[0] != outputs:
-            raise InvalidInputError(
-                f"the basis has {basis.shape[0]} rows but the model has {outputs} outputs",
-                where="tl.outputs.directions",
-            )
-        return basis.to(device="cpu", dtype=torch.float64)
+    Raises:
+        InvalidInputError: the basis is no matrix of finite numbers; or, when applied, has not C rows.
+    """
+    return Reduction("directions", partial(_basis, _numbers(basis, "directions", axes=2)), keep=True)
 
-    return Reduction("directions", columns, keep=True)
+
+def _scaled(scale: Tensor | None, outputs: int) -> Float[Tensor, "C C"]:
+    return torch.eye(outputs, dtype=torch.float64) if scale is None else torch.diag(_each(scale, outputs))
+
+
+def _equal_shares(outputs: int) -> Float[Tensor, "C C"]:
+    return torch.diag(torch.full((outputs,), 1 / outputs, dtype=torch.float64).sqrt())
+
+
+def _mean(outputs: int) -> Float[Tensor, "C 1"]:
+    return torch.full((outputs, 1), 1 / outputs, dtype=torch.float64)
+
+
+def _column(weights: Tensor, outputs: int) -> Float[Tensor, "C 1"]:
+    return _each(weights, outputs)[:, None]
+
+
+def _unit(index: int, outputs: int) -> Float[Tensor, "C 1"]:
+    if not -outputs <= index < outputs:
+        raise InvalidInputError(
+            f"output {index} does not exist", where="outputs", remedy=f"The model has {outputs} outputs."
+        )
+    column = torch.zeros(outputs, 1, dtype=torch.float64)
+    column[index] = 1
+    return column
+
+
+def _basis(basis: Tensor, outputs: int) -> Float[Tensor, "C R"]:
+    if basis.shape[0] != outputs:
+        raise InvalidInputError(
+            f"the basis has {basis.shape[0]} rows but the model has {outputs} outputs",
+            where="tl.outputs.directions",
+        )
+    return basis
 
 
 _BY_NAME = {"full": full, "trace": trace, "mean": mean}
 
 
-def reduction(outputs: "str | int | Reduction") -> Reduction:
+def reduction(outputs: str | int | np.integer[Any] | Reduction) -> Reduction:
     """The reduction that a user's `outputs=` argument names.
 
     Raises:
@@ -111,8 +129,8 @@ def reduction(outputs: "str | int | Reduction") -> Reduction:
     """
     if isinstance(outputs, Reduction):
         return outputs
-    if isinstance(outputs, int) and not isinstance(outputs, bool):
-        return single(outputs)
+    if isinstance(outputs, int | np.integer) and not isinstance(outputs, bool):
+        return single(int(outputs))
     if isinstance(outputs, str) and outputs in _BY_NAME:
         return _BY_NAME[outputs]()
     raise InvalidInputError(
@@ -121,10 +139,21 @@ def reduction(outputs: "str | int | Reduction") -> Reduction:
     )
 
 
-def _vector(values: Sequence[float] | Tensor, outputs: int) -> Float[Tensor, " C"]:
-    vector = torch.as_tensor(values, dtype=torch.float64, device="cpu")
-    if vector.shape != (outputs,):
+def _numbers(values: object, function: str, axes: int = 1) -> Tensor:
+    """A float64 copy, so that what is done to `values` later changes no reduction."""
+    numbers = real_tensor(values, f"tl.outputs.{function}").to(device="cpu", dtype=torch.float64, copy=True)
+    if numbers.ndim != axes or numbers.numel() == 0 or not bool(numbers.isfinite().all()):
         raise InvalidInputError(
-            f"{tuple(vector.shape)} numbers were given for {outputs} outputs", where="outputs", remedy="Give one each."
+            f"expected finite numbers with {axes} axes, not {numbers.numel()} in shape {tuple(numbers.shape)}",
+            where=f"tl.outputs.{function}",
+            remedy="Give one number for each output." if axes == 1 else "Give a matrix with one row for each output.",
         )
-    return vector
+    return numbers
+
+
+def _each(values: Tensor, outputs: int) -> Float[Tensor, " C"]:
+    if values.shape != (outputs,):
+        raise InvalidInputError(
+            f"{len(values)} numbers were given for {outputs} outputs", where="outputs", remedy="Give one each."
+        )
+    return values

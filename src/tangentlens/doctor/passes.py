@@ -31,7 +31,7 @@ def determinism(subject: Subject) -> Check:
         NumericalError: they hold NaN or infinity; names the first module whose result does.
         UnsupportedModelError: they do not; names the first module whose result differs.
     """
-    view = FunctionalModel(subject.lm.model, {}, {}, {}, lambda returned: returned.logits[:, -1])
+    view = FunctionalModel(subject.lm.model, {}, {}, lambda returned: returned.logits[:, -1])
     with torch.no_grad():
         first, second = view({}, subject.probe), view({}, subject.probe)
     check_finite(view, subject.probe, first)

@@ -43,9 +43,9 @@ def require_finite(W: Float[Tensor, "n b"], name: str) -> None:
         )
 
 
-def symmetry_tolerance(dtype: torch.dtype) -> float:
+def symmetry_tolerance(eps: float) -> float:
     """Asymmetry, relative to the norm of K, that rounding may cause: eps^(2/3), 4e-11 in float64, 2e-5 in float32."""
-    return float(torch.finfo(dtype).eps ** (2 / 3))
+    return float(eps ** (2 / 3))
 
 
 def require_symmetric(asymmetry: float, scale: float, op: LinearOperator) -> None:
@@ -55,10 +55,10 @@ def require_symmetric(asymmetry: float, scale: float, op: LinearOperator) -> Non
         asymmetry: a norm of K - K^T, or of a part of it.
         scale: the same norm of K.
     """
-    if asymmetry > symmetry_tolerance(op.dtype) * scale:
+    if asymmetry > symmetry_tolerance(op.eps) * scale:
         raise NumericalError(
             f"the operator is not symmetric: its asymmetry is {asymmetry / scale:.1e} of its norm, "
-            f"and rounding in {op.dtype} explains {symmetry_tolerance(op.dtype):.1e}",
+            f"and rounding in {op.dtype} explains {symmetry_tolerance(op.eps):.1e}",
             where=op.name,
             remedy="Look for randomness between products (dropout, sampling) or an error in the product; "
             "pass symmetric=False for a crossed kernel.",

@@ -89,8 +89,8 @@ class KrylovSpace:
 
     @property
     def rounding(self) -> float:
-        """Residual norm below which a product in the operator's dtype says nothing: eps ||K||."""
-        return float(torch.finfo(self._op.dtype).eps) * self.scale
+        """Residual norm below which a product says nothing: eps ||K||."""
+        return self._op.eps * self.scale
 
     def propose(self, columns: Float[Tensor, "n s"]) -> None:
         """Let what of the columns is outside the basis lead the pending columns."""

@@ -73,7 +73,7 @@ def plan_stages(chain: Chain, batch: Batch, wanted: Mapping[int, str]) -> list[P
         stage = chain.stages[index]
         view = functional_model(stage.module)
         plan = make_plan(view, inputs[index])
-        planned.append(PlannedStage(index, view, plan, _used(view, plan, wanted)))
+        planned.append(PlannedStage(index, view, plan, _used(stage, plan, wanted)))
     return planned
 
 
@@ -193,9 +193,9 @@ def _held(stage: Stage, wanted: Mapping[int, str], chain: Chain, index: int) -> 
     return any(id(p) in wanted and id(p) not in above for p in stage.module.parameters())
 
 
-def _used(view: FunctionalModel, plan: Plan, wanted: Mapping[int, str]) -> dict[str, str]:
+def _used(stage: Stage, plan: Plan, wanted: Mapping[int, str]) -> dict[str, str]:
     """Name in the stage -> full name, of the wanted parameters that the stage uses."""
-    named = view.module.named_parameters()
+    named = stage.module.named_parameters()
     held = {name: wanted[id(p)] for name, p in named if id(p) in wanted and name in plan.parameters}
     used = {name: full for name, full in held.items() if plan.parameters[name].strategy is not Strategy.UNUSED}
     for name, full in used.items():

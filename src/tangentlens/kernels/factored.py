@@ -12,8 +12,9 @@ from tangentlens.groups import Group
 from tangentlens.kernels.collecting import collect
 from tangentlens.kernels.contraction import Sizes, contract, gram_of_rows
 from tangentlens.kernels.factors import Part, materialise
+from tangentlens.kernels.frames import pull_back_rows
 from tangentlens.kernels.jacobian import jacobian, rows_of
-from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy, pull_back_rows
+from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy
 from tangentlens.kernels.separable import separate
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 from tangentlens.progress import Progress

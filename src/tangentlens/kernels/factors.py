@@ -16,24 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tangentlens.kernels.layouts import Layout
 from tangentlens.kernels.rules import Labels, Use
 
 _DIRECTIONS = -(10**9)  # label of the axis of output directions, unlike any label that a rule gives
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the examples are in the result of a call.
-
-    Attributes:
-        axis: the axis of y that holds the batch.
-        per_example: entries of that axis for each example; 1 unless positions are merged into it.
-        example_major: whether entry i of that axis belongs to example i // per_example (else i % N).
-    """
-
-    axis: int
-    per_example: int = 1
-    example_major: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,11 +109,11 @@ def part(use: Use, gradient: Float[Tensor, "R ..."], layout: Layout, examples: i
         mask = _aligned(use.present.to(right.dtype), operand_labels, output_labels)
         right = right * mask
     if layout.per_example > 1:
-        inner = max(*output_labels, *use.value_labels, *operand_labels) + 1
-        right, output_labels = _split(right, (_DIRECTIONS, *output_labels), batch, inner, layout, examples)
+        fresh = max(*output_labels, *use.value_labels, *operand_labels) + 1
+        right, output_labels = _split(right, (_DIRECTIONS, *output_labels), batch, fresh, layout, examples)
         output_labels = output_labels[1:]
         if operand is not None and batch in operand_labels:
-            operand, operand_labels = _split(operand, operand_labels, batch, inner, layout, examples)
+            operand, operand_labels = _split(operand, operand_labels, batch, fresh, layout, examples)
     roles = _roles(use, operand_labels, output_labels, batch)
     right = _arrange_right(right, output_labels, roles, use)
     left = _arrange_left(operand, operand_labels, roles, use, examples, right)
@@ -201,15 +187,12 @@ def _arrange_left(
 
 
 def _split(
-    tensor: Tensor, labels: Labels, batch: int, inner: int, layout: Layout, examples: int
+    tensor: Tensor, labels: Labels, batch: int, fresh: int, layout: Layout, examples: int
 ) -> tuple[Tensor, Labels]:
-    """Split a merged batch axis into an axis of examples and one of positions."""
+    """Split a merged batch axis into the examples and the positions around them, labelled fresh and fresh + 1."""
     axis = labels.index(batch)
-    if layout.example_major:
-        sizes, names = (examples, layout.per_example), (batch, inner)
-    else:
-        sizes, names = (layout.per_example, examples), (inner, batch)
-    return tensor.unflatten(axis, sizes), (*labels[:axis], *names, *labels[axis + 1 :])
+    split = tensor.unflatten(axis, (layout.outer, examples, layout.inner))
+    return split, (*labels[:axis], fresh, batch, fresh + 1, *labels[axis + 1 :])
 
 
 def _aligned(tensor: Tensor, labels: Labels, output_labels: Labels) -> Tensor:

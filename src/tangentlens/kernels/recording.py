@@ -28,6 +28,7 @@ class RecordedUse:
         call: position of the call in the sequence of all calls.
         name: function of torch.
         place: file:line in the user's code.
+        result: y itself, detached, where the recorder was asked to keep results.
     """
 
     use: Use
@@ -36,6 +37,7 @@ class RecordedUse:
     call: int
     name: str
     place: str
+    result: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Recording:
     calls: tuple[tuple[str, tuple[torch.Size, ...]], ...]
 
 
-# (position in the sequence of calls, function name) -> whether the result has a batch axis
-CarriesBatch = Callable[[int, str], bool]
+# (position in the sequence of calls, function name, result) -> whether the result has a batch axis
+CarriesBatch = Callable[[int, str, Any], bool]
 
 
 def record_calls(model: FunctionalModel, inputs: Inputs) -> Recording:
@@ -83,7 +85,12 @@ def record_calls(model: FunctionalModel, inputs: Inputs) -> Recording:
 
 
 def record_uses(
-    model: FunctionalModel, inputs: Inputs, parameters: Mapping[str, Tensor], carries_batch: CarriesBatch
+    model: FunctionalModel,
+    inputs: Inputs,
+    parameters: Mapping[str, Tensor],
+    carries_batch: CarriesBatch,
+    *,
+    keep_results: bool = False,
 ) -> Recording:
     """Run the model and record every use of the given parameters.
 
@@ -102,15 +109,17 @@ def record_uses(
         return isinstance(value, Tensor) and id(value) in parametric
 
     def visit(position: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
-        has_batch = carries_batch(position, name)
         involved = [tensor for tensor in tensors_in((args, kwargs)) if is_parametric(tensor)]
         if not involved:
-            return call()
+            result = call()
+            carries_batch(position, name, result)
+            return result
         if name in _OVERWRITES_OPERAND:
             args_before = (args[0].detach().clone(), *args[1:])
         else:
             args_before = args
         result = call()
+        has_batch = carries_batch(position, name, result)
         results = [tensor for tensor in tensors_in(result) if tensor.requires_grad]
         if not results:
             return result
@@ -127,7 +136,8 @@ def record_uses(
         edge = get_gradient_edge(result)
         for use in found:
             operand = None if use.operand is None else use.operand.detach()
-            recorded = RecordedUse(replace(use, operand=operand), edge, result.shape, position, name, place)
+            kept = result.detach() if keep_results else None
+            recorded = RecordedUse(replace(use, operand=operand), edge, result.shape, position, name, place, kept)
             uses.append(recorded)
             if use.operand is not None:
                 versions.append((use.operand, use.operand._version, recorded))

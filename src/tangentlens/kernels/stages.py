@@ -5,7 +5,7 @@ and differentiated alone: a backward sweep then needs the graph of one stage at 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -74,15 +74,16 @@ class _Prologue(nn.Module):
     def __init__(self, lm: LanguageModel) -> None:
         super().__init__()
         self.decoder = lm.decoder
-        self._lm = lm
+        self._lm, self._first = lm, {id(m): name for name, m in lm.decoder.named_modules()}[id(lm.blocks[0][1])]
 
     def forward(self, **batch: Tensor) -> Tensor:
         def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _ReachedError(_given(args, kwargs))
 
-        handle = self._lm.blocks[0][1].register_forward_pre_hook(stop, with_kwargs=True)
+        first = self.decoder.get_submodule(self._first)
+        handle = first.register_forward_pre_hook(stop, with_kwargs=True)
         try:
-            self._lm.final_hidden(batch)
+            replace(self._lm, decoder=self.decoder).final_hidden(batch)
         except _ReachedError as reached:
             return reached.hidden.flatten(1)
         finally:

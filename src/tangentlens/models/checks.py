@@ -1,5 +1,7 @@
 """Refuse what would be silently wrong: randomness, statistics over the batch, outputs that are not numbers."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,24 +53,53 @@ def check_deterministic(model: FunctionalModel, inputs: Inputs, first: Tensor, s
     )
 
 
-def check_independent(model: FunctionalModel, few: Inputs, more: Inputs, first: Tensor, second: Tensor) -> None:
-    """The outputs of an example may not depend on the others in the batch.
+@dataclass(frozen=True)
+class Ran:
+    """One forward pass: the inputs, the outputs (n, C), and which row of the user's batch each example is."""
+
+    inputs: Inputs
+    outputs: Tensor
+    rows: tuple[int, ...]
+
+
+def check_independent(model: FunctionalModel, passes: Sequence[Ran]) -> None:
+    """The outputs of an example may not depend on its place in the batch nor on the other examples.
 
     Args:
-        few, more: a batch, and a longer one that begins with it.
-        first, second: the outputs for both.
+        passes: over batches that have examples in common, among others and at other places.
 
     Raises:
         UnsupportedModelError: they do; names the first module whose result differs.
     """
-    if first.ndim == 2 and second.ndim == 2 and _agree(first, second[: first.shape[0]]):
-        return
-    raise UnsupportedModelError(
+    known: dict[int, tuple[int, int]] = {}  # row -> a pass and a place in it
+    for number, ran in enumerate(passes):
+        if ran.outputs.ndim != 2 or len(ran.outputs) != len(ran.rows):
+            raise _influence(f"its output has shape {tuple(ran.outputs.shape)} for {len(ran.rows)} examples")
+        scale = float(ran.outputs.detach().abs().max())
+        for place, row in enumerate(ran.rows):
+            other, there = known.setdefault(row, (number, place))
+            difference = ran.outputs[place] - passes[other].outputs[there]
+            if not float(difference.detach().abs().max()) <= agreement(difference.dtype) * max(scale, 1e-30):
+                raise _influence(_first_influenced(model, passes[other], ran, there, place))
+
+
+def _influence(where: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
         "the outputs of an example change with the other examples of the batch, so a kernel between examples is "
         "not defined",
-        where=_first_difference(model, few, more),
-        remedy="Look for batch statistics, a mean over axis 0 or an output without the batch axis first.",
+        where=where,
+        remedy="Look for batch statistics, an operation along axis 0 (a mean, a shift, attention with batch_first "
+        "forgotten) or an output without the batch axis first.",
     )
+
+
+def _first_influenced(model: FunctionalModel, one: Ran, other: Ran, here: int, there: int) -> str:
+    """The first module whose result for one example differs between two passes."""
+    for (name, a), (_, b) in zip(_results(model, one.inputs), _results(model, other.inputs), strict=False):
+        batch_first = len(a) == len(one.rows) and len(b) == len(other.rows)
+        if batch_first and not _agree(a[here], b[there]):
+            return name
+    return type(model.module).__name__
 
 
 def check_finite(model: FunctionalModel, inputs: Inputs, outputs: Tensor) -> None:
@@ -85,8 +116,13 @@ def check_finite(model: FunctionalModel, inputs: Inputs, outputs: Tensor) -> Non
     )
 
 
+def agreement(dtype: torch.dtype) -> float:
+    """Relative difference up to which two passes agree; some layers round to float32 inside a float64 model."""
+    return 1e-6 if dtype == torch.float64 else 1e-4
+
+
 def _agree(a: Tensor, b: Tensor) -> bool:
-    tolerance = 1e-9 if a.dtype == torch.float64 else 1e-4
+    tolerance = agreement(a.dtype)
     scale = float(a.detach().abs().max()) if a.numel() else 0.0
     return a.shape == b.shape and float((a - b).detach().abs().max()) <= tolerance * max(scale, 1e-30)
 

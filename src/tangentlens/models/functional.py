@@ -1,98 +1,241 @@
-"""A torch module as a function of its parameters, with the user's model left as it was found."""
+"""A torch module as a function of its parameters, on a private copy of its structure."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tangentlens.errors import InvalidInputError, NumericalError, UnsupportedModelError
+from tangentlens.models.binding import Substitution, bind
+from tangentlens.models.wrappers import check_wrappers
+
+_log = logging.getLogger(__name__)
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-PickOutput = Callable[[Any], Tensor]
+PickOutput = Callable[[Any], Any]
+_HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class FunctionalModel:
-    """f(parameters, inputs) -> (N, C), with parameters that share the model's memory and nothing else of it.
+    """f(parameters, inputs) -> (N, C).
 
     Attributes:
-        module: the user's module; never changed.
+        module: a private copy of the user's module that holds `trainable` as its parameters; each call runs on a copy
+            of its own, so that calls in several threads do not meet and no call changes the next.
         trainable: first name -> detached leaf that requires grad, for each parameter the user left trainable.
-        constants: the frozen parameters, and copies of the buffers.
         aliases: first name -> every name of that parameter (tied weights have several).
         pick: from what the module returns to the (N, C) tensor.
+        originals: id of each tensor of the user's module -> its stand-in in `module`.
+        redirected: whether stand-ins also replace the originals in calls of torch, because the module reaches some
+            through closures.
+        shared: name -> (parameter of the user, its version) where no copy was made: a change of it is noticed.
+        widened: dtype of the user's parameters where the computation runs in float32 instead, else None.
     """
 
     module: nn.Module
     trainable: Mapping[str, Tensor]
-    constants: Mapping[str, Tensor]
     aliases: Mapping[str, tuple[str, ...]]
     pick: PickOutput
+    originals: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    redirected: bool = False
+    shared: Mapping[str, tuple[Tensor, int]] = field(default_factory=dict, repr=False)
+    widened: torch.dtype | None = None
 
     def __call__(self, parameters: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
         """Outputs (N, C) at these parameters; names left out of `parameters` keep the model's values."""
-        args, kwargs = _as_call(inputs)
-        state = {**self.constants, **self.trainable, **parameters}
-        outputs = self.pick(torch.func.functional_call(self.module, state, args, kwargs))
-        return outputs[:, None] if outputs.ndim == 1 else outputs
+        args, kwargs = _as_call(map_inputs(torch.clone, inputs))  # the model may overwrite what it is given
+        replaced = {id(self.trainable[name]): tensor for name, tensor in parameters.items()}
+        with ExitStack() as stack:
+            if self.redirected:
+                current = {key: replaced.get(id(tensor), tensor) for key, tensor in self.originals.items()}
+                stack.enter_context(Substitution(current))
+            outputs = checked_output(self.pick(bind(self.module, replaced)(*args, **kwargs)))
+        if outputs.ndim == 2:
+            return outputs
+        return outputs.reshape(1, -1) if batch_size(inputs) == 1 else outputs[:, None]  # a squeezed batch of one
+
+    def require_unchanged(self) -> None:
+        """Raise NumericalError where a parameter that is shared with the user's module has changed."""
+        changed = [name for name, (parameter, version) in self.shared.items() if parameter._version != version]
+        if changed:
+            raise NumericalError(
+                "parameters changed during the call",
+                where=", ".join(changed[:3]),
+                remedy="Let training wait, analyse a copy of the model, or give a memory_budget that holds a copy.",
+            )
 
 
-def functional_model(module: nn.Module, output: PickOutput | None = None) -> FunctionalModel:
-    """View a module as a function of its trainable parameters.
+def functional_model(module: nn.Module, output: PickOutput | None = None, *, copied: int = 0) -> FunctionalModel:
+    """View a module as a function of its trainable parameters; the module itself is never changed.
+
+    Args:
+        module: any torch module. Parameters of float16 or bfloat16 are copied to float32.
+        output: from what the module returns to the (N, C) tensor; by default `pick_output`.
+        copied: bytes of parameters up to which a copy is made of all, a snapshot that later training steps do not
+            reach; beyond, parameters share the module's memory.
 
     Raises:
         InvalidInputError: it is no torch module or has no trainable parameter.
-        UnsupportedModelError: a parameter is complex, or has no memory (meta device).
-        NumericalError: a parameter holds NaN or infinity.
+        UnsupportedModelError: a parameter is complex, has no memory (meta device) or no shape yet; the module is
+            compiled, scripted or wrapped for several devices.
+        NumericalError: a parameter holds NaN or infinity, or changes while it is copied.
     """
     if not isinstance(module, nn.Module):
         raise InvalidInputError(f"the model is a {type(module).__name__}, not a torch.nn.Module")
-    first: dict[int, str] = {}
-    aliases: dict[str, tuple[str, ...]] = {}
-    trainable: dict[str, Tensor] = {}
-    constants = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        known = first.setdefault(id(parameter), name)
-        aliases[known] = (*aliases.get(known, ()), name)
-        if known != name:
-            continue
-        if not parameter.requires_grad:
-            constants[name] = parameter.detach()
-            continue
+    if output is not None and not callable(output):
+        raise InvalidInputError(
+            f"output={output!r} is not a function", where="output", remedy="Give a function of what the model returns."
+        )
+    check_wrappers(module)
+    aliases = _aliases(module)
+    parameters = dict(module.named_parameters())
+    trainable = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    for name, parameter in trainable.items():
         _check_parameter(name, parameter)
-        trainable[name] = parameter.detach().requires_grad_()
     if not trainable:
         raise InvalidInputError(
             "the model has no trainable parameter",
             where=type(module).__name__,
             remedy="Call requires_grad_(True) on the parameters to analyse.",
         )
+    buffers = {name: _widened(buffer.detach().clone()) for name, buffer in module.named_buffers()}
+    held, shared = _held(parameters, copied)
+    leaves = {name: held[name].requires_grad_() for name in trainable}
+    originals = {id(parameters[name]): tensor for name, tensor in held.items()}
+    originals |= {id(buffer): buffers[name] for name, buffer in module.named_buffers()}
+    half = next((p.dtype for p in trainable.values() if p.dtype in _HALF), None)
+    if half is not None:
+        _log.info("parameters of %s are computed with in float32, on copies", half)
     names = {name: aliases[name] for name in trainable}
-    return FunctionalModel(module, trainable, constants, names, output or pick_output)
+    view = bind(module, originals)
+    return FunctionalModel(view, leaves, names, output or pick_output, originals, False, shared, half)
 
 
-def pick_output(returned: Any) -> Tensor:
-    """The output tensor in what a module returns: itself, the first of a tuple, or a record's `logits`.
+def redirected(model: FunctionalModel) -> FunctionalModel:
+    """The same view, with stand-ins also where the module reaches the user's parameters through closures."""
+    return dataclasses.replace(model, redirected=True)
+
+
+def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """First name -> every name of each parameter."""
+    first: dict[int, str] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        known = first.setdefault(id(parameter), name)
+        aliases[known] = (*aliases.get(known, ()), name)
+    return aliases
+
+
+def _held(parameters: Mapping[str, Tensor], copied: int) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, int]]]:
+    """Detached stand-ins of the parameters, and those that share memory with the user's, with their versions."""
+    size = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
+    if size <= copied:
+        return _snapshot(parameters), {}
+    held = {name: _widened(parameter.detach()) for name, parameter in parameters.items()}
+    sharing = {name: p for name, p in parameters.items() if not p.is_inference() and p.dtype not in _HALF}
+    held |= {name: p.detach().clone() for name, p in parameters.items() if p.is_inference()}
+    return held, {name: (parameter, parameter._version) for name, parameter in sharing.items()}
+
+
+def _snapshot(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of all parameters as they were at one moment.
 
     Raises:
-        InvalidInputError: there is no tensor of shape (N, C) or (N,) there.
+        NumericalError: they changed during three attempts.
+    """
+    for _ in range(3):
+        before = _versions(parameters.values())
+        copies = {name: _widened(parameter.detach().clone()) for name, parameter in parameters.items()}
+        same = all(torch.equal(_widened(p.detach()), copies[name]) for name, p in parameters.items() if not p.is_meta)
+        if _versions(parameters.values()) == before and same:
+            return copies
+    raise NumericalError(
+        "parameters changed during the call",
+        where="model",
+        remedy="Let training wait for the moment of the call, or analyse a copy of the model.",
+    )
+
+
+def _versions(parameters: Iterable[Tensor]) -> list[int]:
+    return [0 if parameter.is_inference() else parameter._version for parameter in parameters]
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def pick_output(returned: Any) -> Any:
+    """The output tensor in what a module returns: itself, the first of a tuple, or a record's `logits`."""
+    if isinstance(returned, Tensor):
+        return returned
+    if isinstance(returned, Mapping) and "logits" in returned:  # a Hugging Face output is a mapping
+        return returned["logits"]
+    if isinstance(returned, tuple | list) and returned and not hasattr(returned, "logits"):
+        return returned[0]
+    return getattr(returned, "logits", returned)
+
+
+def checked_output(picked: Any) -> Tensor:
+    """The outputs (N, C) or (N,), as real floating-point numbers.
+
+    Raises:
+        InvalidInputError: they are something else.
     """
     remedy = "Pass output=, a function from what the model returns to the (N, C) tensor to analyse."
-    if isinstance(returned, Mapping) and "logits" in returned:  # a Hugging Face output is a mapping
-        returned = returned["logits"]
-    elif isinstance(returned, tuple | list) and returned:
-        returned = returned[0]
-    if not isinstance(returned, Tensor):
-        raise InvalidInputError(f"the model returned a {type(returned).__name__}", where="output", remedy=remedy)
-    if returned.ndim not in (1, 2):
+    if not isinstance(picked, Tensor):
+        raise InvalidInputError(f"the model's output is a {type(picked).__name__}", where="output", remedy=remedy)
+    if picked.ndim > 2:
         raise InvalidInputError(
-            f"the model returned a tensor of shape {tuple(returned.shape)}, not (N, C)", where="output", remedy=remedy
+            f"the model's output has shape {tuple(picked.shape)}, not (N, C)",
+            where="output",
+            remedy=f"{remedy} For all entries: output=lambda y: y.flatten(1).",
         )
-    if not returned.dtype.is_floating_point:
-        raise InvalidInputError(f"the model returned {returned.dtype} numbers", where="output", remedy=remedy)
-    return returned
+    if not picked.dtype.is_floating_point:
+        raise InvalidInputError(
+            f"the model's output holds {picked.dtype} numbers, which have no derivative", where="output", remedy=remedy
+        )
+    return _widened(picked)
+
+
+def as_inputs(inputs: Any, like: Tensor, name: str = "inputs") -> Inputs:
+    """A user's inputs as tensors: arrays and nested lists too, half-precision numbers widened to float32.
+
+    Args:
+        inputs: a tensor, an array, a list of numbers, or a tuple, list or mapping of such.
+        like: a parameter of the model: arrays and lists of real numbers take its dtype and device.
+        name: of the argument, for messages.
+
+    Raises:
+        InvalidInputError: something in it is no array of numbers.
+    """
+    if isinstance(inputs, Mapping):
+        return {str(key): _as_tensor(value, like, f"{name}[{key!r}]") for key, value in inputs.items()}
+    if isinstance(inputs, tuple) or (isinstance(inputs, list) and any(isinstance(i, Tensor) for i in inputs)):
+        return tuple(_as_tensor(value, like, f"{name}[{i}]") for i, value in enumerate(inputs))
+    return _as_tensor(inputs, like, name)
+
+
+def _as_tensor(value: Any, like: Tensor, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+        return _widened(tensor.clone() if tensor.is_inference() else tensor)
+    try:
+        array = np.asarray(value)
+        tensor = torch.as_tensor(array if array.flags.writeable else array.copy(), device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(
+            f"a {type(value).__name__} is no array of numbers",
+            where=name,
+            remedy="Give a tensor, an array, or a tuple or a dict of them, with the batch axis first.",
+        ) from error
+    return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
 
 def batch_size(inputs: Inputs) -> int:
