@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import torch
 
@@ -22,6 +23,27 @@ def test_a_result_explains_itself() -> None:
     assert "1 of 3" in told
     assert "mode 1" in told
     assert "max_products" in told
+
+
+def test_pairs_that_rounding_keeps_from_converging_are_not_told_to_multiply_more() -> None:
+    told = pairs([1.0, 1e-12], [1e-16, 1e-3]).explain()
+    assert "1 of 2" in told
+    assert "rounding" in told
+    assert "max_products" not in told
+
+
+def test_the_rank_counts_leading_pairs_above_rounding() -> None:
+    assert pairs([1.0, 1e-3, 1e-15, 1e-16], [0.0] * 4).rank == 2
+    assert replace(pairs([1.0, 1e-3, 1e-15], [0.0] * 3), eps=2.0**-23).rank == 2
+    assert replace(pairs([1.0, 1e-3, 1e-15], [0.0] * 3), eps=2.0**-10).rank == 1
+    assert pairs([0.0, 0.0], [0.0, 0.0]).rank == 0
+    assert pairs([-1.0, -2.0], [0.0, 0.0]).rank == 0
+    assert "zero to rounding" in pairs([0.0, 0.0], [0.0, 0.0]).explain()
+
+
+def test_modes_are_the_converged_pairs_within_the_rank() -> None:
+    some = pairs([3.0, 2.0, 1.0, 1e-17], [1e-9, 0.5, 1e-9, 0.0])
+    assert torch.equal(some.modes, torch.eye(4, dtype=torch.float64)[:, [0, 2]])
 
 
 def test_the_overlap_with_nothing_has_no_percent() -> None:

@@ -48,15 +48,10 @@ def full(scale: ArrayLike | None = None) -> Reduction:
 def trace(weights: ArrayLike | None = None) -> Reduction:
     """Average over the diagonal of the two output axes: sum_c w_c K[(i,c),(j,c)], w_c = 1/C by default.
 
-    Raises:
-        InvalidInputError: a weight is negative; or, when applied, there are not C of them.
+    Raises (when applied):
+        InvalidInputError: a weight is negative, or there are not C of them.
     """
-    if weights is None:
-        return Reduction("trace", _equal_shares, keep=False)
-    values = _numbers(weights, "trace")
-    if bool((values < 0).any()):
-        raise InvalidInputError("the weights of a trace cannot be negative", where="tl.outputs.trace")
-    return Reduction("trace", partial(_scaled, values.sqrt()), keep=False)
+    return Reduction("trace", partial(_shares, None if weights is None else _numbers(weights, "trace")), keep=False)
 
 
 def mean() -> Reduction:
@@ -77,18 +72,21 @@ def single(index: int) -> Reduction:
 def directions(basis: ArrayLike) -> Reduction:
     """The (N*R, N*R) kernel of R linear combinations of the outputs, the columns of `basis` (C, R).
 
-    Raises:
-        InvalidInputError: the basis is no matrix of finite numbers; or, when applied, has not C rows.
+    Raises (when applied):
+        InvalidInputError: the basis has not C rows.
     """
-    return Reduction("directions", partial(_basis, _numbers(basis, "directions", axes=2)), keep=True)
+    return Reduction("directions", partial(_basis, _numbers(basis, "directions")), keep=True)
 
 
 def _scaled(scale: Tensor | None, outputs: int) -> Float[Tensor, "C C"]:
     return torch.eye(outputs, dtype=torch.float64) if scale is None else torch.diag(_each(scale, outputs))
 
 
-def _equal_shares(outputs: int) -> Float[Tensor, "C C"]:
-    return torch.diag(torch.full((outputs,), 1 / outputs, dtype=torch.float64).sqrt())
+def _shares(weights: Tensor | None, outputs: int) -> Float[Tensor, "C C"]:
+    values = torch.full((outputs,), 1 / outputs, dtype=torch.float64) if weights is None else _each(weights, outputs)
+    if bool((values < 0).any()):
+        raise InvalidInputError("the weights of a trace cannot be negative", where="tl.outputs.trace")
+    return torch.diag(values.sqrt())
 
 
 def _mean(outputs: int) -> Float[Tensor, "C 1"]:
@@ -110,12 +108,13 @@ def _unit(index: int, outputs: int) -> Float[Tensor, "C 1"]:
 
 
 def _basis(basis: Tensor, outputs: int) -> Float[Tensor, "C R"]:
-    if basis.shape[0] != outputs:
+    if basis.ndim != 2 or basis.shape[0] != outputs or basis.shape[1] == 0:
         raise InvalidInputError(
-            f"the basis has {basis.shape[0]} rows but the model has {outputs} outputs",
+            f"the basis has shape {tuple(basis.shape)} but the model has {outputs} outputs",
             where="tl.outputs.directions",
+            remedy="Give a row for each output and a column for each direction.",
         )
-    return basis
+    return _finite(basis)
 
 
 _BY_NAME = {"full": full, "trace": trace, "mean": mean}
@@ -139,21 +138,20 @@ def reduction(outputs: str | int | np.integer[Any] | Reduction) -> Reduction:
     )
 
 
-def _numbers(values: object, function: str, axes: int = 1) -> Tensor:
+def _numbers(values: ArrayLike, function: str) -> Tensor:
     """A float64 copy, so that what is done to `values` later changes no reduction."""
-    numbers = real_tensor(values, f"tl.outputs.{function}").to(device="cpu", dtype=torch.float64, copy=True)
-    if numbers.ndim != axes or numbers.numel() == 0 or not bool(numbers.isfinite().all()):
-        raise InvalidInputError(
-            f"expected finite numbers with {axes} axes, not {numbers.numel()} in shape {tuple(numbers.shape)}",
-            where=f"tl.outputs.{function}",
-            remedy="Give one number for each output." if axes == 1 else "Give a matrix with one row for each output.",
-        )
-    return numbers
+    return real_tensor(values, f"tl.outputs.{function}").to(device="cpu", dtype=torch.float64, copy=True)
 
 
 def _each(values: Tensor, outputs: int) -> Float[Tensor, " C"]:
     if values.shape != (outputs,):
         raise InvalidInputError(
-            f"{len(values)} numbers were given for {outputs} outputs", where="outputs", remedy="Give one each."
+            f"{tuple(values.shape)} numbers were given for {outputs} outputs", where="outputs", remedy="Give one each."
         )
+    return _finite(values)
+
+
+def _finite(values: Tensor) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise InvalidInputError("a weight is NaN or infinite", where="outputs", remedy="Give finite numbers.")
     return values

@@ -1,5 +1,6 @@
 """Frozen records that pass between the stages of an analysis."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ class Eigenpairs:
             product with K after the solve.
         converged: (k,) whether the residual is at most the tolerance asked for.
         products: number of columns that were multiplied by K, the certificate's own included.
+        eps: relative rounding of the products with K: machine epsilon of the operator's dtype.
     """
 
     values: Float[Tensor, " k"]
@@ -26,6 +28,28 @@ class Eigenpairs:
     residuals: Float[Tensor, " k"]
     converged: Bool[Tensor, " k"]
     products: int
+    eps: float = 2.0**-52
+
+    @property
+    def rounding(self) -> float:
+        """(32 + sqrt(n)) eps lambda_1: eigenvalues up to it may be rounding of an operator of lower rank.
+
+        Rounding of independent entries perturbs the eigenvalues by about sqrt(n) eps ||K|| (Weyl's inequality with the
+        spectral norm of a random matrix); 32 covers short sums and factors that were rounded before.
+        """
+        largest = float(self.values[0]) if len(self.values) else 0.0
+        return (32 + math.sqrt(len(self.vectors))) * self.eps * max(largest, 0.0)
+
+    @property
+    def rank(self) -> int:
+        """Number of leading pairs with lambda > `rounding`; those behind are not modes of K but rounding."""
+        return int((self.values > self.rounding).long().cumprod(0).sum())
+
+    @property
+    def modes(self) -> Float[Tensor, "n d"]:
+        """(n, d) vectors of the pairs that are converged and within the rank."""
+        rank = self.rank
+        return self.vectors[:, :rank][:, self.converged[:rank]]
 
     @property
     def value_errors(self) -> Float[Tensor, " k"]:
@@ -36,16 +60,28 @@ class Eigenpairs:
         return torch.where(self.residuals.isinf(), self.residuals, self.residuals * self.values.abs())
 
     def explain(self) -> str:
-        """One sentence on convergence, with the remedy where a pair falls short."""
-        k, good = len(self.values), int(self.converged.sum())
-        worst = float(self.residuals.max()) if k else 0.0
-        if good == k:
-            return f"all {k} eigenpairs converged; the worst relative residual is {worst:.1e}"
-        first = int(torch.nonzero(~self.converged)[0, 0])
-        return (
-            f"{k - good} of {k} eigenpairs did not converge (the first is mode {first}, the worst relative residual "
-            f"{worst:.1e}); raise max_products or loosen tol"
-        )
+        """One sentence on convergence and on the rank, with the remedy where a pair falls short."""
+        k, rank = len(self.values), self.rank
+        missed = torch.nonzero(~self.converged[:rank])[:, 0]
+        if len(missed):
+            said = (
+                f"{len(missed)} of {rank} eigenpairs did not converge (the first is mode {int(missed[0])}, the worst "
+                f"relative residual {float(self.residuals[:rank].max()):.1e}); {self._remedy(missed)}"
+            )
+        elif rank:
+            worst = float(self.residuals[:rank].max())
+            said = f"all {rank} eigenpairs converged; the worst relative residual is {worst:.1e}"
+        else:
+            said = "the operator is zero to rounding"
+        if rank == k:
+            return said
+        return f"{said}; the numerical rank is {rank}, so {k - rank} of the {k} pairs asked for are rounding, not modes"
+
+    def _remedy(self, missed: Tensor) -> str:
+        """What helps the pairs that did not converge: more products, unless rounding is all that is left."""
+        if bool((self.value_errors[missed] > self.rounding).any()):
+            return "raise max_products or loosen tol"
+        return "rounding of the products allows no better: compute in float64 or loosen tol"
 
 
 @dataclass(frozen=True)
@@ -56,11 +92,13 @@ class SubspaceOverlap:
         singular_values: cosines of the principal angles, descending, float64.
         overlap: sum of their squares.
         rank: dimension of the feature space after mean-centring.
+        modes: dimension of the span of the modes that were used; None where a stored overlap does not say.
     """
 
     singular_values: Float[Tensor, " r"]
     overlap: float
     rank: int
+    modes: int | None = None
 
     @property
     def percent(self) -> float:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,8 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, orthonormal_basis, overlap_of_bases, subspace_overlap
+from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.features.fourier import fourier_family
+from tangentlens.operators import DenseOperator
 
 SEEDS = st.integers(0, 2**31)
 
@@ -89,6 +93,54 @@ def test_indicators_and_single_precision_are_taken() -> None:
     found = subspace_overlap(normal(30, 4, seed=1).float(), torch.arange(30)[:, None] % 2 == 0)
     assert found.rank == 1
     assert found.singular_values.dtype == torch.float64
+
+
+def linear_kernel(n: int = 90, dtype: torch.dtype = torch.float32) -> DenseOperator:
+    """The kernel of a linear layer: its rank is the number of inputs and the bias, 5."""
+    X = torch.cat([normal(n, 4, seed=3), torch.ones(n, 1, dtype=torch.float64)], dim=1).to(dtype)
+    return DenseOperator(X @ X.T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_eigenpairs_beyond_the_rank_do_not_count(dtype: torch.dtype, method: str, caplog) -> None:
+    op, features = linear_kernel(dtype=dtype), normal(90, 3, seed=9)
+    pairs = top_eigenpairs(op, 30, 1e-3, method=method)
+    found = subspace_overlap(pairs, features)
+    true = subspace_overlap(top_eigenpairs(op, 5, 1e-3, method=method).vectors, features)
+    assert pairs.rank == found.modes == 5
+    assert found.percent == pytest.approx(true.percent, abs=1e-3)
+    assert found.percent < subspace_overlap(pairs.vectors, features).percent / 2
+    assert "uses 5 of 30 eigenpairs" in caplog.text
+    assert "max_products" not in caplog.text
+
+
+def test_pairs_that_did_not_converge_do_not_count() -> None:
+    pairs = top_eigenpairs(linear_kernel(dtype=torch.float64), 4)
+    spoiled = replace(pairs, converged=torch.tensor([True, False, True, True]))
+    found = subspace_overlap(spoiled, normal(90, 3, seed=9))
+    assert found.modes == 3
+    assert found.overlap == pytest.approx(subspace_overlap(pairs.vectors[:, [0, 2, 3]], normal(90, 3, seed=9)).overlap)
+
+
+def test_eigenpairs_without_a_mode_are_refused() -> None:
+    pairs = top_eigenpairs(linear_kernel(dtype=torch.float64), 4)
+    with pytest.raises(NumericalError, match="none of the 4 eigenpairs"):
+        subspace_overlap(replace(pairs, converged=torch.zeros(4, dtype=torch.bool)), normal(90, 3, seed=9))
+
+
+def test_arrays_of_every_kind_give_the_same_overlap() -> None:
+    V, F = normal(20, 4, seed=1), normal(20, 2, seed=2)
+    expected = subspace_overlap(V, F).overlap
+    for vectors, features in ((V.numpy(), F.numpy()), (V.tolist(), F.tolist()), (V, F.numpy()), (list(V), F)):
+        assert subspace_overlap(vectors, features).overlap == pytest.approx(expected)
+
+
+def test_columns_that_depend_on_others_to_their_own_precision_count_once() -> None:
+    F = normal(200, 3, seed=4).float()
+    dependent = torch.cat([F, (F[:, :1] + F[:, 1:2]) / 3, F.sum(dim=1, keepdim=True)], dim=1)
+    assert subspace_overlap(normal(200, 4, seed=1), dependent).rank == 3
+    assert subspace_overlap(dependent, normal(200, 4, seed=1)).modes == 3
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,10 @@ def test_rank_below_k_gives_zeros_that_are_not_called_converged(solver):
     assert bool(pairs.converged[:5].all())
     assert float(pairs.values[5:].abs().max()) < 1e-13
     assert not bool(pairs.converged[5:].any())
-    assert "did not converge" in pairs.explain()
+    assert pairs.rank == 5
+    assert pairs.modes.shape == (60, 5)
+    assert "7 of the 12 pairs asked for are rounding" in pairs.explain()
+    assert "max_products" not in pairs.explain()
 
 
 def test_zero_operator_has_zero_residuals(solver):
@@ -105,6 +108,7 @@ def test_zero_operator_has_zero_residuals(solver):
     assert float(pairs.values.abs().max()) == 0
     assert float(pairs.residuals.max()) == 0
     assert bool(pairs.converged.all())
+    assert pairs.rank == 0
 
 
 def test_indefinite_operator_gives_the_algebraically_largest(solver):
@@ -134,3 +138,21 @@ def test_random_spectra_with_clusters_lose_no_copy(case):
         pairs = SOLVERS[name](op, k, TOL)
         torch.testing.assert_close(pairs.values, values.sort(descending=True).values[:k], atol=21 * TOL, rtol=0)
         assert bool(pairs.converged[pairs.values.abs() > 1e-3].all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("n", "rank"), [(40, 1), (60, 10), (400, 25)])
+def test_the_rank_is_that_of_the_matrix_in_its_own_precision(solver, dtype, n, rank):
+    root = torch.randn(n, rank, generator=torch.Generator().manual_seed(n), dtype=dtype)
+    op = DenseOperator(root @ root.T)
+    for k in (min(n, 2 * rank + 3), rank, 1):
+        pairs = solver(op, k, 1e-4)
+        assert pairs.rank == min(k, rank)
+        assert pairs.modes.shape == (n, min(k, rank))
+        Q = torch.linalg.qr(root.double()).Q
+        assert float((Q @ (Q.T @ pairs.modes) - pairs.modes).norm(dim=0).max()) < 2e-3
+
+
+def test_a_small_eigenvalue_above_rounding_is_a_mode(solver):
+    spectrum = torch.cat([torch.logspace(0, -11, 12, dtype=torch.float64), torch.zeros(48, dtype=torch.float64)])
+    assert solver(DenseOperator(with_spectrum(spectrum)), 20, TOL).rank == 12

@@ -64,3 +64,12 @@ def test_steps_end_when_all_pairs_are_converged():
     deep = rayleigh_ritz(DenseOperator(K), vectors[:, -4:] + 0.01 * K[:, :4], 4, tol=1e-8, steps=20)
     assert bool(deep.converged.all())
     assert deep.products < 30 + 4
+
+
+def test_the_span_survives_dependent_columns_among_the_others():
+    K = matrix()
+    a, b, c = torch.randn(3, 30, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    plain = rayleigh_ritz(DenseOperator(K), torch.cat([a, b, c], dim=1), 3, tol=1e-8)
+    doubled = rayleigh_ritz(DenseOperator(K), torch.cat([a, a, 2 * a, b, a + b, c], dim=1), 3, tol=1e-8)
+    assert torch.allclose(doubled.values, plain.values)
+    assert doubled.products == 3

@@ -78,7 +78,7 @@ def block_lanczos(
     task = _Task(k, tol, block, 2 * n if max_products is None else max_products - k, progress)
     pairs = _search(space, task, columns)
     vectors = space.vectors(pairs.coefficients)
-    return certify(op, pairs.values.to(vectors.device), vectors, tol, space.products)
+    return certify(op, pairs.values.to(vectors.device), vectors, tol, space.products, op.eps)
 
 
 @dataclass(frozen=True)

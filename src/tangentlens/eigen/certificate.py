@@ -71,7 +71,12 @@ def relative_residuals(norms: Float[Tensor, " k"], values: Float[Tensor, " k"]) 
 
 
 def certify(
-    op: LinearOperator, values: Float[Tensor, " k"], vectors: Float[Tensor, "n k"], tol: float, products: int
+    op: LinearOperator,
+    values: Float[Tensor, " k"],
+    vectors: Float[Tensor, "n k"],
+    tol: float,
+    products: int,
+    eps: float,
 ) -> Eigenpairs:
     """The record of eigenpairs, with true residuals from one product with K.
 
@@ -80,7 +85,8 @@ def certify(
 
     Args:
         products: columns multiplied so far; the k columns of this product are added.
+        eps: relative rounding of the products that found the pairs.
     """
     norms = torch.linalg.vector_norm(product(op, vectors) - vectors * values, dim=0)
     residuals = relative_residuals(norms, values)
-    return Eigenpairs(values, vectors, residuals, residuals <= tol, products + len(values))
+    return Eigenpairs(values, vectors, residuals, residuals <= tol, products + len(values), eps)

@@ -45,7 +45,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
     require_finite(matrix, op.name)
     values, vectors = top_eigh(_symmetric_part(matrix, op), k)
     exact, products = (DenseOperator(matrix, name=op.name), 0) if is_held(op) else (op, len(matrix))
-    pairs = certify(exact, values, vectors, tol, products)
+    pairs = certify(exact, values, vectors, tol, products, op.eps)
     progress("eigenpairs", k, k)
     return pairs
 

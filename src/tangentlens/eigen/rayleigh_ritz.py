@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen.certificate import product, relative_residuals
+from tangentlens.eigen.certificate import product, relative_residuals, require_finite
 from tangentlens.eigen.orthonormal import complement
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
@@ -23,10 +23,12 @@ class Projection:
     Attributes:
         basis: V, (n, m).
         product: K V, (n, m).
+        eps: relative rounding of the product.
     """
 
     basis: Float[Tensor, "n m"]
     product: Float[Tensor, "n m"]
+    eps: float = 2.0**-52
 
     def pairs(self, k: int, tol: float) -> tuple[Eigenpairs, Float[Tensor, "m k"]]:
         """The k leading eigenpairs of the projection with true residuals, and their coefficients in the basis."""
@@ -35,7 +37,7 @@ class Projection:
         values, coefficients = values.flip(0)[:k], coefficients.flip(1)[:, :k]
         vectors = self.basis @ coefficients
         residuals = relative_residuals((self.product @ coefficients - vectors * values).norm(dim=0), values)
-        return Eigenpairs(values, vectors, residuals, residuals <= tol, self.basis.shape[1]), coefficients
+        return Eigenpairs(values, vectors, residuals, residuals <= tol, self.basis.shape[1], self.eps), coefficients
 
     def beyond(self, k: int, tol: float) -> Float[Tensor, "n c"]:
         """Orthonormal columns for what the residuals of the k leading pairs above the tolerance add to the space."""
@@ -78,14 +80,14 @@ def rayleigh_ritz(
             f"a space of shape {tuple(space.shape)} cannot hold {k} eigenvectors", remedy=f"Give {op.shape[0]} rows."
         )
     basis = orthonormal_basis(space, k)
-    projection = Projection(basis, product(op, basis))
+    projection = Projection(basis, product(op, basis), op.eps)
     for step in range(steps):
         progress("products", step + 1, steps + 1)
         fresh = projection.beyond(k, tol)
         if fresh.shape[1] == 0:
             break
         joined = torch.cat([projection.basis, fresh], dim=1)
-        projection = Projection(joined, torch.cat([projection.product, product(op, fresh)], dim=1))
+        projection = Projection(joined, torch.cat([projection.product, product(op, fresh)], dim=1), op.eps)
     progress("products", steps + 1, steps + 1)
     return projection.pairs(k, tol)[0]
 
@@ -95,9 +97,12 @@ def orthonormal_basis(space: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n c
 
     Raises:
         InvalidInputError: they are fewer than k.
+        NumericalError: a column holds NaN or infinity.
     """
-    Q, R = torch.linalg.qr(space.double())
-    V: Tensor = Q[:, R.diagonal().abs() > R.diagonal().abs().max() * 1e-10]
+    require_finite(space, "space")
+    columns = space.double()
+    longest = float(columns.norm(dim=0).max()) if columns.numel() else 0.0
+    V, _ = complement(columns.new_zeros(0, len(columns)), columns, _ROUNDING * longest)
     if V.shape[1] < k:
         raise InvalidInputError(
             f"only {V.shape[1]} of the columns are independent, {k} pairs were asked", where="space"

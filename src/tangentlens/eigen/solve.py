@@ -1,7 +1,9 @@
 """The leading eigenpairs of a symmetric operator, by the cheaper of two solvers."""
 
 import logging
+import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,17 +14,19 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
+from tangentlens.tensors import ArrayLike, real_tensor
 
 _log = logging.getLogger(__name__)
+_USUAL = 25  # pairs where the user names no number
 
 
 def top_eigenpairs(
     op: LinearOperator,
-    k: int = 25,
+    k: int | None = None,
     tol: float = 1e-6,
     *,
     method: str = "auto",
-    start: Tensor | None = None,
+    start: ArrayLike | Eigenpairs | None = None,
     max_products: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -31,12 +35,12 @@ def top_eigenpairs(
 
     Args:
         op: symmetric (n, n) operator.
-        k: number of eigenpairs, 1 <= k <= n.
+        k: number of eigenpairs, 1 <= k <= n; by default 25, or n where that is less.
         tol: relative residual ||K v - lambda v|| / |lambda| that counts as converged.
         method: "dense" (eigendecomposition of the whole matrix), "lanczos" (block Lanczos, products alone) or "auto":
             the cheaper by `dense_is_cheaper`; logged at level info.
-        start: (n, s) approximate eigenvectors, for example those of the checkpoint before; "auto" then takes
-            block Lanczos. The dense solver has no use for it.
+        start: (n, s) approximate eigenvectors, an array of real numbers or the Eigenpairs of the checkpoint before;
+            "auto" then takes block Lanczos. The dense solver has no use for it.
         max_products: columns that may be multiplied by K, the k of the certificate included, at least 2 k. Block
             Lanczos stops there and reports what has not converged. By default 2 n + k.
         seed: of the random start columns; equal seeds give equal results.
@@ -44,8 +48,8 @@ def top_eigenpairs(
 
     Returns:
         The pairs, descending, float64, on the operator's device. A pair whose residual exceeds tol is returned with
-        converged False: the budget was spent, or rounding in the operator's dtype allows no better. The
-        latter is the case of every numerically zero eigenvalue, whose relative residual is of order one.
+        converged False: the budget was spent, or rounding in the operator's dtype allows no better. Pairs beyond the
+        numerical rank (`Eigenpairs.rank`) are rounding, whatever their residual.
 
     Raises:
         InvalidInputError: k, tol, max_products, start or method out of range, or an operator that is not symmetric.
@@ -53,15 +57,16 @@ def top_eigenpairs(
     """
     _check_operator(op)
     n = op.shape[0]
+    k = min(_USUAL, n) if k is None else k
     _check_numbers(n, k, tol, max_products)
-    if start is not None:
-        _check_start(start, n)
-    chosen = _choose(op, k, method, start)
+    columns = None if start is None else _start_columns(start, n)
+    chosen = _choose(op, k, method, columns)
     if chosen == "dense":
         pairs = dense_eigenpairs(op, k, tol, progress=progress)
     else:
-        pairs = block_lanczos(op, k, tol, start=start, max_products=max_products, seed=seed, progress=progress)
-    _log.log(logging.INFO if bool(pairs.converged.all()) else logging.WARNING, "%s: %s", op.name, pairs.explain())
+        pairs = block_lanczos(op, k, tol, start=columns, max_products=max_products, seed=seed, progress=progress)
+    as_asked = bool(pairs.converged.all()) and pairs.rank == k
+    _log.log(logging.INFO if as_asked else logging.WARNING, "%s: %s", op.name, pairs.explain())
     return pairs
 
 
@@ -92,31 +97,52 @@ def _choose(op: LinearOperator, k: int, method: str, start: Float[Tensor, "n s"]
 
 def _check_operator(op: object) -> None:
     if not isinstance(op, LinearOperator):
+        kernels = hasattr(op, "operators")
         raise InvalidInputError(
-            f"an operator is needed, not {type(op).__name__}", remedy="Wrap a matrix in DenseOperator(matrix)."
+            f"an operator is needed, not {type(op).__name__}",
+            remedy="Take ntk.total, or the kernel of one group, ntk[name]."
+            if kernels
+            else "Wrap a matrix in DenseOperator(matrix).",
         )
     if not op.symmetric or op.shape[0] != op.shape[1]:
         raise InvalidInputError(
             f"eigenpairs need a symmetric operator, and this one of shape {op.shape} is not",
             where=op.name,
-            remedy="A crossed kernel has singular vectors: take the kernel of one set of inputs.",
+            remedy="A crossed kernel has singular vectors: take the kernel of one set of inputs, or "
+            "scipy.sparse.linalg.svds(op.to_scipy()).",
         )
+    if op.shape[0] == 0:
+        raise InvalidInputError("the operator has no rows", where=op.name, remedy="Take at least one example.")
 
 
 def _check_numbers(n: int, k: int, tol: float, max_products: int | None) -> None:
-    if not 1 <= k <= n:
-        raise InvalidInputError(f"k = {k} eigenpairs of an operator with {n} rows", remedy=f"Choose k from 1 to {n}.")
-    if not tol > 0:
-        raise InvalidInputError(f"tol = {tol} is not positive", remedy="Choose for example 1e-6.")
-    if max_products is not None and max_products < 2 * k:
+    if not _is_whole(k) or not 1 <= k <= n:
         raise InvalidInputError(
-            f"max_products = {max_products} cannot give {k} certified eigenpairs",
-            remedy=f"At least {2 * k} are needed: {k} for a basis and {k} for the certificate.",
+            f"k = {k} eigenpairs of an operator with {n} rows",
+            where="k",
+            remedy=f"Choose k from 1 to {n}, or leave it out for {min(_USUAL, n)}.",
+        )
+    if not 0 < tol < math.inf:
+        raise InvalidInputError(f"tol = {tol} is not positive", where="tol", remedy="Choose for example 1e-6.")
+    if max_products is not None and not (_is_whole(max_products) and max_products >= 2 * k):
+        raise InvalidInputError(
+            f"max_products = {max_products} cannot give {k} eigenpairs with their residuals",
+            where="max_products",
+            remedy=f"At least {2 * k} are needed: {k} products for a basis and {k} for the residuals; or ask for a "
+            "smaller k.",
         )
 
 
-def _check_start(start: Tensor, n: int) -> None:
-    if start.ndim != 2 or start.shape[0] != n or start.shape[1] < 1:
-        raise InvalidInputError(f"start has shape {tuple(start.shape)}", remedy=f"Give columns of {n} rows.")
-    if not bool(torch.isfinite(start).all()):
-        raise InvalidInputError("start has NaN or infinity", remedy="Start without it.")
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _start_columns(start: ArrayLike | Eigenpairs, n: int) -> Float[Tensor, "n s"]:
+    columns = real_tensor(start, "start")
+    if columns.ndim != 2 or columns.shape[0] != n or columns.shape[1] < 1:
+        raise InvalidInputError(
+            f"start has shape {tuple(columns.shape)}", where="start", remedy=f"Give columns of {n} rows."
+        )
+    if not bool(torch.isfinite(columns).all()):
+        raise InvalidInputError("start has NaN or infinity", where="start", remedy="Start without it.")
+    return columns

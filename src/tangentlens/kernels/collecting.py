@@ -1,4 +1,4 @@
-"""Run a model over all examples and bring home the factors of every use."""
+"""Collect the factors of every use over all examples of a batch."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,10 @@ from torch.autograd.graph import GradientEdge
 
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factors import Part, part
+from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.plan import Plan
 from tangentlens.kernels.recording import Recording
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size, take
 
 
 def collect(
@@ -22,6 +23,7 @@ def collect(
     directions: Float[Tensor, "C R"],
     *,
     chunk: int,
+    witnesses: Witnesses | None = None,
 ) -> dict[int, Part]:
     """Factors of some uses for every example, from one forward pass over the batch.
 
@@ -29,15 +31,25 @@ def collect(
         uses: indices into the plan's sequence of uses.
         directions: output directions of the right factors.
         chunk: examples in one forward pass.
+        witnesses: what the outputs are compared with, where `inputs` is the user's batch.
 
     Returns:
         index of the use -> its factors.
+
+    Raises:
+        NumericalError: an output is NaN or infinite.
+        UnsupportedModelError: the forward pass takes another way than the pilot's, or examples influence each other.
     """
     total = batch_size(inputs)
     pieces = []
     for start in range(0, total, chunk):
         batch = take(inputs, slice(start, min(start + chunk, total)))
-        pieces.append(_parts(plan.record(model, batch), plan, uses, directions, batch_size(batch)))
+        examples = batch_size(batch)
+        recording = plan.record(model, at_least_two(batch))
+        if witnesses is not None:
+            witnesses.check(recording.output[:examples], start)
+        found = _parts(recording, plan, uses, directions, len(recording.output))
+        pieces.append({index: part.rows(slice(0, examples)) for index, part in found.items()})
     return _joined(pieces)
 
 

@@ -180,7 +180,7 @@ def _gradients(parts: Sequence[Part], rows: slice, accumulate: torch.dtype) -> F
     total = materialise(parts[0].rows(rows))
     for other in parts[1:]:
         total = total + materialise(other.rows(rows))
-    return total.flatten(2).to(accumulate)
+    return total.reshape(*total.shape[:2], -1).to(accumulate)
 
 
 def gram_of_rows(  # type: ignore[no-untyped-def]

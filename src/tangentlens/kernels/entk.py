@@ -1,35 +1,43 @@
 """The empirical neural tangent kernel of a torch module: the one call that users make."""
 
 import logging
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.groups import Group, Groups, resolve_groups
-from tangentlens.kernels.budget import default_budget
+from tangentlens.kernels.budget import parse_budget
+from tangentlens.kernels.end_check import check_entries
 from tangentlens.kernels.factored import Problem, dense_kernels, oracle_kernel
-from tangentlens.kernels.matrix_free import JacobianOperator
+from tangentlens.kernels.matrix_free import JacobianOperator, Pieces, Side
 from tangentlens.kernels.plan import Plan, Strategy, make_plan
 from tangentlens.kernels.prediction import predict
 from tangentlens.models.functional import (
     FunctionalModel,
-    Inputs,
     PickOutput,
+    as_inputs,
     batch_size,
     concatenate,
     functional_model,
+    take,
+    through_closures,
 )
+from tangentlens.models.neutral import neutral
 from tangentlens.operators import DenseOperator, LinearOperator, SumOperator
 from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
-_NOT_WORTH_ASKING = 1.0  # seconds of forming up to which a dense float64 kernel is always the better thing to have
+_SHORT = 1.0  # seconds of forming up to which a dense float64 kernel is always the better thing to have
 _METHODS = ("auto", "factored", "matrix_free", "dense")
+_SNAPSHOT = 8  # parameters are copied where that takes at most this part of the memory budget
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,19 @@ class EmpiricalNTK:
         outputs: the reduction of the output axis.
         method: how the operators are computed: "factored", "matrix_free" or "dense".
         strategies: parameter name -> how it is treated, and why.
+        check: largest relative error among the groups, on entries compared with plain automatic differentiation one
+            example at a time; None where no check was asked for.
+        left_out: trainable parameters that are in no group, and so in none of the kernels.
+        notes: what else a reader of the kernels should know.
     """
 
     operators: Mapping[str, LinearOperator]
     outputs: Reduction
     method: str
     strategies: Mapping[str, str]
+    check: float | None = None
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -55,9 +70,10 @@ class EmpiricalNTK:
 
     @cached_property
     def total(self) -> LinearOperator:
-        """The sum of the groups' kernels: the kernel of all their parameters together.
+        """The sum of the groups' kernels: the kernel of the parameters of all groups together.
 
-        One more matrix where the groups' kernels are matrices, so that a product with it costs one product.
+        Parameters in no group (`left_out`) have no part in it: groups="all" takes every trainable parameter. One more
+        matrix where the groups' kernels are matrices, so that a product with it costs one product.
         """
         terms = list(self.operators.values())
         if len(terms) == 1:
@@ -80,30 +96,51 @@ class EmpiricalNTK:
     def __len__(self) -> int:
         return len(self.operators)
 
+    def __repr__(self) -> str:
+        shape = next(iter(self.operators.values())).shape
+        parts = [f"{len(self)} groups", f"shape={shape}", f"outputs={self.outputs.name!r}", f"method={self.method!r}"]
+        parts.append("not checked" if self.check is None else f"check={self.check:.1e}")
+        if self.left_out:
+            parts.append(f"{len(self.left_out)} parameters in no group")
+        return f"EmpiricalNTK({', '.join(parts)})"
+
     def explain(self) -> str:
-        """How each parameter's kernel was computed, a line each."""
-        return "\n".join(f"{name}: {how}" for name, how in self.strategies.items())
+        """How each parameter's kernel was computed, a line each, and what was checked and left out."""
+        lines = [f"{name}: {how}" for name, how in self.strategies.items()]
+        lines += self.notes
+        if self.left_out:
+            lines.append(
+                f"in no group, and so not in ntk.total: {', '.join(self.left_out)}; groups='all' takes every parameter"
+            )
+        if self.check is None:
+            return "\n".join([*lines, "not checked against automatic differentiation (check=False)"])
+        return "\n".join(
+            [*lines, f"entries of a sample of examples equal automatic differentiation to {self.check:.1e}"]
+        )
 
 
 def entk(
     model: torch.nn.Module,
-    inputs: Inputs,
+    inputs: Any,
     *,
-    inputs2: Inputs | None = None,
+    inputs2: Any = None,
     outputs: str | int | Reduction = "trace",
     groups: Groups = "module",
     method: str = "auto",
+    check: bool = True,
     output: PickOutput | None = None,
-    memory_budget: int | None = None,
+    memory_budget: int | float | str | None = None,
     progress: Progress = silent,
 ) -> EmpiricalNTK:
     """The empirical NTK K = J J^T of a model at its current parameters, J = d outputs / d parameters.
 
     Args:
         model: any torch module whose outputs treat the examples of a batch independently. Its parameters with
-            requires_grad=True make up the kernel. It is left as it was found: mode, gradients, hooks, buffers.
+            requires_grad=True make up the kernel. It is never changed: the computation runs on a private copy of its
+            structure, with the parameters as they are at the start of the call. Parameters of float16 or bfloat16
+            are computed with in float32, on copies.
         inputs: a tensor, a tuple or a dict of tensors with the batch axis (N) first; the model is called as
-            model(*inputs) or model(**inputs).
+            model(*inputs) or model(**inputs). Arrays and lists are made tensors.
         inputs2: other inputs (M) for the crossed kernel K(inputs, inputs2), which is never symmetric.
         outputs: what becomes of the C outputs. "trace": average over the diagonal of the two output axes, (N, N);
             "mean": kernel of the mean output, (N, N); an int: kernel of that output; "full": (N*C, N*C), rows
@@ -112,9 +149,11 @@ def entk(
         method: "factored" forms each group's kernel from the factors of its parameters' uses; "matrix_free"
             multiplies by the kernel with automatic differentiation; "dense" is the oracle, vmap(jacrev) and one big
             product, for checks; "auto" picks by predicted time under the memory budget.
+        check: compare entries of the finished kernels among a sample of examples with plain automatic differentiation,
+            one example at a time; of a matrix-free kernel those of a small batch of its own.
         output: from what the model returns to the (N, C) tensor; by default the tensor itself, the first of a
             tuple, or the `logits` of a Hugging Face output.
-        memory_budget: bytes that the computation may take, by default a quarter of what is free.
+        memory_budget: bytes that the computation may take, a number or "500MB"; by default a quarter of what is free.
         progress: told about every step.
 
     Returns:
@@ -124,72 +163,145 @@ def entk(
         InvalidInputError: inputs, groups or outputs cannot be used.
         UnsupportedModelError: the kernel would be undefined or silently wrong (dropout or batch statistics in
             training mode, other randomness, examples that influence each other, data-dependent control flow).
-        NumericalError: a parameter or an output is NaN or infinite.
+        NumericalError: a parameter, an output or a gradient is NaN or infinite; the check found an error; the
+            parameters changed during the call.
+        OutOfMemoryError: the budget cannot hold the smallest pieces.
     """
     if method not in _METHODS:
         raise InvalidInputError(
             f"method={method!r} is unknown", remedy="Use 'auto', 'factored', 'matrix_free' or 'dense'."
         )
-    chosen_outputs = reduction(outputs)
-    view = functional_model(model, output)
-    chosen_groups = resolve_groups(view.aliases, groups)
-    rows = batch_size(inputs)
-    everything = inputs if inputs2 is None else concatenate(inputs, inputs2)
-    plan = make_plan(view, everything)
-    device = next(iter(view.trainable.values())).device
-    problem = Problem(
-        view,
-        plan,
-        everything,
-        None if inputs2 is None else rows,
-        chosen_outputs.directions(plan.outputs).to(device),
-        chosen_outputs.keep,
-        default_budget(device) if memory_budget is None else memory_budget,
+    start, ambient = time.perf_counter(), torch.get_default_device()
+    with neutral(), torch.no_grad():
+        problem, chosen = _problem(model, inputs, inputs2, outputs, groups, output, memory_budget, ambient)
+        _warn_unused(problem.plan, chosen)
+        picked = _pick(problem, chosen) if method == "auto" else method
+        operators = _operators(problem, chosen, picked, progress)
+        error = (
+            check_entries(problem, chosen, _Entries(problem, operators), time.perf_counter() - start) if check else None
+        )
+        problem.model.require_unchanged()
+    names = [name for g in chosen for name in g.parameters]
+    plans = problem.plan.parameters
+    return EmpiricalNTK(
+        operators,
+        problem.reduction,
+        picked,
+        {n: f"{plans[n].strategy.value}: {plans[n].reason}" for n in names},
+        error,
+        tuple(n for n in plans if n not in set(names)),
+        _notes(problem.model),
     )
-    _warn_unused(plan, chosen_groups)
-    picked = _pick(problem, chosen_groups) if method == "auto" else method
-    if picked == "matrix_free":
-        second = inputs if inputs2 is None else inputs2
-        operators = {g.name: _matrix_free(problem, view, g, inputs, second) for g in chosen_groups}
-    elif picked == "dense":
-        operators = {g.name: _dense(oracle_kernel(problem, g), problem, g) for g in chosen_groups}
-    else:
-        kernels = dense_kernels(problem, chosen_groups, progress)
-        operators = {g.name: _dense(kernels[g.name], problem, g) for g in chosen_groups}
-    names = [name for g in chosen_groups for name in g.parameters]
-    strategies = {n: f"{plan.parameters[n].strategy.value}: {plan.parameters[n].reason}" for n in names}
-    return EmpiricalNTK(operators, chosen_outputs, picked, strategies)
 
 
-def _dense(kernel: torch.Tensor, problem: Problem, group: Group) -> LinearOperator:
+def _problem(
+    model: torch.nn.Module,
+    inputs: Any,
+    inputs2: Any,
+    outputs: str | int | Reduction,
+    groups: Groups,
+    output: PickOutput | None,
+    memory_budget: int | float | str | None,
+    ambient: torch.device,
+) -> tuple[Problem, tuple[Group, ...]]:
+    """Read the user's arguments and plan the kernels."""
+    chosen_outputs = reduction(outputs)
+    device = (
+        next((p.device for p in model.parameters()), torch.device("cpu"))
+        if isinstance(model, torch.nn.Module)
+        else torch.device("cpu")
+    )
+    budget = parse_budget(memory_budget, device)
+    view = functional_model(model, output, copied=budget // _SNAPSHOT, device=ambient)
+    chosen = resolve_groups(view.aliases, groups)
+    like = next(iter(view.trainable.values()))
+    first = as_inputs(inputs, like)
+    rows = batch_size(first)
+    everything = first if inputs2 is None else concatenate(first, as_inputs(inputs2, like, "inputs2"))
+    view = through_closures(view, everything)
+    plan = make_plan(view, everything)
+    directions = chosen_outputs.directions(plan.outputs).to(device)
+    crossed = None if inputs2 is None else rows
+    return Problem(view, plan, everything, crossed, directions, chosen_outputs, budget), chosen
+
+
+def _operators(problem: Problem, groups: Sequence[Group], method: str, progress: Progress) -> dict[str, LinearOperator]:
+    if method == "matrix_free":
+        first, second = _sides(problem)
+        return {g.name: _matrix_free(problem, g, first, second) for g in groups}
+    if method == "dense":
+        return {g.name: _dense(oracle_kernel(problem, g), problem, g) for g in groups}
+    kernels = dense_kernels(problem, groups, progress)
+    return {g.name: _dense(kernels[g.name], problem, g) for g in groups}
+
+
+def _dense(kernel: Tensor, problem: Problem, group: Group) -> LinearOperator:
+    if not bool(torch.isfinite(kernel).all()):
+        raise NumericalError(
+            "the kernel holds NaN or infinity",
+            where=group.name,
+            remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
+        )
     return DenseOperator(kernel, symmetric=problem.rows is None, name=group.name)
 
 
-def _matrix_free(
-    problem: Problem, view: FunctionalModel, group: Group, first: Inputs, second: Inputs
-) -> LinearOperator:
-    size = sum(view.trainable[name].numel() * view.trainable[name].element_size() for name in group.parameters)
+def _sides(problem: Problem) -> tuple[Side, Side]:
+    left, right = problem.sides
+    first = Side(take(problem.inputs, left), problem.plan.witnesses)
+    if problem.rows is None:
+        return first, first
+    return first, Side(take(problem.inputs, right), problem.plan.witnesses.behind(right.start))
+
+
+def _matrix_free(problem: Problem, group: Group, first: Side, second: Side) -> JacobianOperator:
+    parameters = [problem.model.trainable[name] for name in group.parameters]
+    size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
     columns = max(1, min(64, problem.budget // 4 // max(1, size)))
     per_example = max(1, problem.plan.bytes_per_example) * (2 + columns)
     chunk = max(1, min(problem.examples, problem.budget // 4 // per_example))
     return JacobianOperator(
-        view,
+        problem.model,
+        problem.plan,
         group.parameters,
         first,
         second,
         problem.directions,
         keep=problem.keep,
-        chunk=chunk,
-        columns=columns,
+        pieces=Pieces(chunk, columns),
         name=group.name,
     )
 
 
-def _pick(problem: Problem, groups: tuple[Group, ...]) -> str:
+@dataclass(frozen=True)
+class _Entries:
+    """Entries of finished kernels, for the check."""
+
+    problem: Problem
+    operators: Mapping[str, LinearOperator]
+
+    def __call__(self, group: str, left: Sequence[int], right: Sequence[int], kept: Sequence[int]) -> Tensor:
+        operator, problem = self.operators[group], self.problem
+        places = [[i - side.start for i in chosen] for chosen, side in zip((left, right), problem.sides, strict=True)]
+        if isinstance(operator, JacobianOperator):
+            first = take(problem.inputs, torch.tensor(left))
+            operator = operator.on(first, first if left == right else take(problem.inputs, torch.tensor(right)))
+            places = [list(range(len(left))), list(range(len(right)))]
+        per_example, chosen = (problem.directions.shape[1], kept) if problem.keep else (1, (0,))
+        rows, columns = ([i * per_example + r for i in side for r in chosen] for side in places)
+        return operator.dense()[rows][:, columns]
+
+
+def _notes(model: FunctionalModel) -> tuple[str, ...]:
+    if model.widened is None:
+        return ()
+    return (f"computed in float32, on copies of parameters of {model.widened}",)
+
+
+def _pick(problem: Problem, groups: Sequence[Group]) -> str:
     """Dense kernels where they fit and take no longer than a solve by products would, products else."""
     told = predict(problem, groups)
     fits = told.formed_bytes <= problem.budget
-    quick = told.formed_seconds <= max(told.product_seconds, _NOT_WORTH_ASKING)
+    quick = told.formed_seconds <= max(told.product_seconds, _SHORT)
     picked = "factored" if fits and quick else "matrix_free"
     _log.info(
         "%s: dense kernels would take %.2g GB (of a budget of %.2g) and %.2g s, a matrix-free solve about %.2g s",
@@ -202,7 +314,7 @@ def _pick(problem: Problem, groups: tuple[Group, ...]) -> str:
     return picked
 
 
-def _warn_unused(plan: Plan, groups: tuple[Group, ...]) -> None:
+def _warn_unused(plan: Plan, groups: Sequence[Group]) -> None:
     asked = [plan.parameters[name] for group in groups for name in group.parameters]
     unused = [p.name for p in asked if p.strategy is Strategy.UNUSED]
     if unused:

@@ -17,6 +17,7 @@ from tangentlens.kernels.jacobian import jacobian, rows_of
 from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy
 from tangentlens.kernels.separable import separate
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.outputs import Reduction
 from tangentlens.progress import Progress
 
 _ACCUMULATE = torch.float64
@@ -31,7 +32,7 @@ class Problem:
         inputs: examples of the rows, and behind them those of the columns where the kernel is crossed.
         rows: number of row examples where the kernel is crossed, None where rows and columns are the same.
         directions: (C, R) float64.
-        keep: whether directions are rows of the kernel, or summed over.
+        reduction: that they come from.
         budget: bytes that the computation may take.
     """
 
@@ -40,8 +41,13 @@ class Problem:
     inputs: Inputs
     rows: int | None
     directions: Float[Tensor, "C R"]
-    keep: bool
+    reduction: Reduction
     budget: int
+
+    @property
+    def keep(self) -> bool:
+        """Whether directions are rows of the kernel, or summed over."""
+        return self.reduction.keep
 
     @property
     def examples(self) -> int:
@@ -102,8 +108,7 @@ def _parameter_kernels(
         progress("kernels", next(steps), total)
     for members, directions in passes:
         uses = tuple(sorted({i for plan in members for frame in plan.frames for i in frame.uses}))
-        chunk = _chunk(problem, directions.shape[1])
-        factors = collect(problem.model, problem.plan, problem.inputs, uses, directions, chunk=chunk)
+        factors = _collected(problem, uses, directions)
         for plan in members:
             kernel = _sum_over_frames if plan.strategy is Strategy.FACTORED else _pulled_back
             yield plan.name, kernel(problem, plan, factors, directions.shape[1])
@@ -111,6 +116,18 @@ def _parameter_kernels(
     for name in differentiated:
         yield name, _differentiated(problem, [name])
         progress("kernels", next(steps), total)
+
+
+def _collected(problem: Problem, uses: tuple[int, ...], directions: Tensor) -> dict[int, Part]:
+    return collect(
+        problem.model,
+        problem.plan,
+        problem.inputs,
+        uses,
+        directions,
+        chunk=_chunk(problem, directions.shape[1]),
+        witnesses=problem.plan.witnesses,
+    )
 
 
 def oracle_kernel(problem: Problem, group: Group) -> Float[Tensor, "n m"]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import UnsupportedModelError
+from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.differentiation import without_advice
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, map_inputs, take
 
@@ -39,6 +39,8 @@ def jacobian(
         batch = take(inputs, rows)
         try:
             gradients = differentiate(model, batch, parameters, directions)
+        except TangentlensError:
+            raise
         except (RuntimeError, ValueError, NotImplementedError) as error:
             _log.info("torch cannot vectorise %s (%s): one example at a time", ", ".join(parameters), error)
             differentiate = _one_by_one
@@ -67,12 +69,12 @@ def _one_by_one(
         for i in range(batch_size(inputs)):
             with torch.enable_grad():
                 values = model(parameters, take(inputs, slice(i, i + 1)))[0] @ directions
-            found.append(
-                [
-                    torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-                    for value in values.unbind()
-                ]
-            )
+                found.append(
+                    [
+                        torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+                        for value in values.unbind()
+                    ]
+                )
     except (RuntimeError, NotImplementedError) as error:
         raise UnsupportedModelError(
             f"no rule covers {', '.join(parameters)}, and torch cannot differentiate the model: {error}",

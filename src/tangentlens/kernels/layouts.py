@@ -35,7 +35,8 @@ class Layout:
 
     def by_example(self, tensor: Tensor, examples: int) -> Tensor:
         """View y, or what has its shape, as (examples, ...)."""
-        return tensor.unflatten(self.axis, (self.outer, examples, self.inner)).movedim(self.axis + 1, 0)
+        split: Tensor = tensor.unflatten(self.axis, (self.outer, examples, self.inner))
+        return split.movedim(self.axis + 1, 0)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from torch import Tensor
 from tangentlens.groups import Group
 from tangentlens.kernels.backward_sweep import PlannedStage, backward_sweep
 from tangentlens.kernels.compressed import CompressedKernel, pull
+from tangentlens.kernels.frames import pull_back_rows
 from tangentlens.kernels.geometry import LogitGeometry
 from tangentlens.kernels.output_basis import leading_directions, range_directions
 from tangentlens.kernels.passes import GroupFrames, complete, cotangents_of, flat
-from tangentlens.kernels.frames import pull_back_rows
 from tangentlens.kernels.stagewise import StagewiseKernel
 from tangentlens.kernels.sweep_workspace import InMemory
 from tangentlens.kernels.swept_modes import swept_modes

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.factors import Extents, Part, materialise_sum, part
 from tangentlens.kernels.frames import Frame, Owners, frames_of, isometric, pull_back
+from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.layouts import Layout, close
-from tangentlens.kernels.probing import FEW, MORE, Pilot, Pilots, following, layouts_of, run_pilots
-from tangentlens.kernels.recording import Recording, record_uses
+from tangentlens.kernels.probing import FEW, MORE, Pilot, Pilots, following, layouts_of, other_way, run_pilots
+from tangentlens.kernels.recording import Recording, record_uses, watch_calls
 from tangentlens.models.checks import agreement, check_modes
-from tangentlens.models.functional import FunctionalModel, Inputs
+from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size
 
 _log = logging.getLogger(__name__)
 # far above rounding, some layers round to float32 inside a float64 model; a wrong form errs by order one
@@ -57,6 +59,7 @@ class Plan:
         parameters: name -> plan.
         layouts: for each recorded use, where the batch is in its result; None where that is not proven.
         calls: (function name, carries a batch axis) of every call, to recognise a forward pass that goes another way.
+        witnesses: outputs of the pilots' examples, which every pass over the batch must give again.
         outputs: C.
         use_sizes: for each recorded use, entries of its result and of its operand for one example.
         extents: for each recorded use, the lengths of its factors' axes; None where the batch was not found.
@@ -66,18 +69,35 @@ class Plan:
     parameters: Mapping[str, ParameterPlan]
     layouts: tuple[Layout | None, ...]
     calls: tuple[tuple[str, bool], ...]
+    witnesses: Witnesses
     outputs: int
     use_sizes: tuple[tuple[int, int], ...]
     extents: tuple[Extents | None, ...]
     bytes_per_example: int
 
     def record(self, model: FunctionalModel, inputs: Inputs) -> Recording:
-        """Record the uses in another batch; the forward pass must take the same way as in the pilot.
+        """Record the uses in another batch of at least two; the forward pass must take the same way as in the pilot.
 
         Raises:
             UnsupportedModelError: it does not (control flow that depends on the data).
         """
-        return record_uses(model, inputs, model.trainable, following(self.calls))
+        recording = record_uses(model, inputs, model.trainable, following(self.calls))
+        self._require_all(recording.made)
+        return recording
+
+    def run(self, model: FunctionalModel, parameters: Mapping[str, Tensor], inputs: Inputs) -> Float[Tensor, "n C"]:
+        """Outputs of another batch; the forward pass must take the same way as in the pilot.
+
+        Raises:
+            UnsupportedModelError: it does not.
+        """
+        output, made = watch_calls(model, parameters, at_least_two(inputs), following(self.calls))
+        self._require_all(made)
+        return output[: batch_size(inputs)]
+
+    def _require_all(self, made: int) -> None:
+        if made < len(self.calls):
+            raise other_way(self.calls[made][0], "does not call {} where it did before")
 
 
 def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
@@ -113,6 +133,7 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
         plans,
         layouts,
         pilots.calls,
+        pilots.witnesses,
         output.shape[1],
         tuple(
             (math.prod(u.shape) // MORE, 0 if u.use.operand is None else u.use.operand.numel() // MORE) for u in uses

@@ -2,9 +2,10 @@
 
 Three forward passes: one that notes every call for 3 examples, one that records the uses of the parameters for 4, and
 one that records them for the first 3 again. Two of the examples are in both batches, at other places and among others.
+Two passes over a larger part of the batch, in order and reversed, look for influence between examples alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from tangentlens.errors import InvalidInputError, TangentlensError, UnsupportedModelError
+from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.interception import calling_line, shapes_of
 from tangentlens.kernels.layouts import Evidence, Layout, growing_axis, prove_layout
 from tangentlens.kernels.recording import CarriesBatch, RecordedUse, Recording, record_calls, record_uses
 from tangentlens.models.checks import Ran, agreement, check_deterministic, check_finite, check_independent
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size, take
 
 FEW, MORE = 3, 4  # batch sizes of the pilots; coprime, so that no other axis grows like the batch
+_LARGER = 16  # examples, and a twentieth of the batch, in the passes that look for influence alone
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Pilots:
     cotangents: Float[Tensor, "4 C"]
 
     @property
+    def witnesses(self) -> Witnesses:
+        """Outputs of every example of the pilots."""
+        both = (self.few, self.more)
+        return Witnesses({row: out for p in both for row, out in zip(p.rows, p.recording.output.detach(), strict=True)})
+
+    @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """(place in `more`, place in `few`) of the examples that both hold."""
         return tuple(
@@ -96,14 +105,30 @@ def run_pilots(model: FunctionalModel, inputs: Inputs) -> Pilots:
     small = record_uses(model, few, model.trainable, following(calls), keep_results=True)
     check_finite(model, more, large.output)
     check_deterministic(model, few, first.output, small.output)
-    check_independent(model, [Ran(more, large.output, rows), Ran(few, small.output, other_rows)])
+    passes = [Ran(more, large.output, rows), Ran(few, small.output, other_rows)]
+    check_independent(model, [*passes, *_larger(model, inputs)])
     axes = tuple(_axis(use, first) for use in large.uses)
     cotangents = _cotangents(large.output, rows, other_rows)
-    pilots = [
-        _probed(recording, places, values, axes)
-        for recording, places, values in ((large, rows, cotangents[0]), (small, other_rows, cotangents[1]))
-    ]
-    return Pilots(*pilots, tuple(calls), tuple(shapes for _, shapes in first.calls), axes, cotangents[0])
+    shapes = tuple(shapes for _, shapes in first.calls)
+    return Pilots(
+        _probed(large, rows, cotangents[0], axes),
+        _probed(small, other_rows, cotangents[1], axes),
+        tuple(calls),
+        shapes,
+        axes,
+        cotangents[0],
+    )
+
+
+def _larger(model: FunctionalModel, inputs: Inputs) -> Iterator[Ran]:
+    """Two passes over a larger part of the batch, the second in reverse order."""
+    total = batch_size(inputs)
+    count = min(total, _LARGER + total // 20)
+    rows = tuple(dict.fromkeys(round(i * (total - 1) / max(1, count - 1)) for i in range(count)))
+    for chosen in (rows, rows[::-1]):
+        batch = at_least_two(take(inputs, torch.tensor(chosen)))
+        with torch.no_grad():
+            yield Ran(batch, model({}, batch), chosen if len(chosen) > 1 else chosen * 2)
 
 
 def layouts_of(pilots: Pilots) -> tuple[Layout | None, ...]:
@@ -112,7 +137,7 @@ def layouts_of(pilots: Pilots) -> tuple[Layout | None, ...]:
     Raises:
         UnsupportedModelError: an entry of a use's result is reached from the outputs of two examples.
     """
-    found = []
+    found: list[Layout | None] = []
     tolerance = agreement(pilots.more.recording.output.dtype)
     for use, axis, more, few in zip(
         pilots.more.recording.uses, pilots.axes, pilots.more.evidence, pilots.few.evidence, strict=True
@@ -137,13 +162,18 @@ def following(calls: Sequence[tuple[str, bool]]) -> CarriesBatch:
     def carries_batch(position: int, name: str, _result: Any) -> bool:
         if position < len(calls) and calls[position][0] == name:
             return calls[position][1]
-        raise UnsupportedModelError(
-            f"the forward pass takes another way on other examples (it calls {name} where it did not before)",
-            where=calling_line(),
-            remedy="Control flow may not depend on the values of the data; analyse such examples one batch at a time.",
-        )
+        raise other_way(name, "calls {} where it did not before")
 
     return carries_batch
+
+
+def other_way(name: str, what: str) -> UnsupportedModelError:
+    """The error for a forward pass that makes other calls than the pilot's."""
+    return UnsupportedModelError(
+        f"the forward pass takes another way on other examples (it {what.format(name)})",
+        where=calling_line(),
+        remedy="Control flow may not depend on the values of the data; analyse such examples one batch at a time.",
+    )
 
 
 def _growth(few: Recording, calls: list[tuple[str, bool]]) -> CarriesBatch:

@@ -58,12 +58,14 @@ class Recording:
         uses: in order of the calls.
         unexplained: calls without a rule.
         calls: (function name, shapes returned) of every call, where the recorder was asked for them.
+        made: number of calls.
     """
 
     output: Tensor
     uses: tuple[RecordedUse, ...]
     unexplained: tuple[Unexplained, ...]
     calls: tuple[tuple[str, tuple[torch.Size, ...]], ...]
+    made: int
 
 
 # (position in the sequence of calls, function name, result) -> whether the result has a batch axis
@@ -81,7 +83,22 @@ def record_calls(model: FunctionalModel, inputs: Inputs) -> Recording:
 
     with torch.enable_grad(), Interception(visit, _WHOLE):
         output = model({}, inputs)
-    return Recording(output, (), (), tuple(calls))
+    return Recording(output, (), (), tuple(calls), len(calls))
+
+
+def watch_calls(
+    model: FunctionalModel, parameters: Mapping[str, Tensor], inputs: Inputs, carries_batch: CarriesBatch
+) -> tuple[Tensor, int]:
+    """Outputs of one forward pass, each of its calls shown to `carries_batch`, and the number of calls."""
+
+    def visit(position: int, name: str, _args: Any, _kwargs: Any, call: Callable[[], Any]) -> Any:
+        result = call()
+        carries_batch(position, name, result)
+        return result
+
+    with Interception(visit, _WHOLE) as interception:
+        output = model(parameters, inputs)
+    return output, interception.calls
 
 
 def record_uses(
@@ -127,7 +144,8 @@ def record_uses(
             parametric.update((id(tensor), tensor) for tensor in results)
             return result
         rule = RULES.get(name)
-        seen = Call(args_before, kwargs, result, is_parametric) if isinstance(result, Tensor) else None
+        real = isinstance(result, Tensor) and not any(t.is_complex() for t in tensors_in((args, kwargs, result)))
+        seen = Call(args_before, kwargs, result, is_parametric) if real else None
         found = rule(seen) if rule and seen else None
         place = calling_line()
         if found is None:
@@ -143,7 +161,7 @@ def record_uses(
                 versions.append((use.operand, use.operand._version, recorded))
         return result
 
-    with torch.enable_grad(), Interception(visit, _WHOLE):
+    with torch.enable_grad(), Interception(visit, _WHOLE) as interception:
         output = model({}, inputs)
     for operand, version, recorded in versions:
         if operand._version != version:
@@ -152,4 +170,4 @@ def record_uses(
                 where=recorded.place,
                 remedy="Replace the in-place operation on it by one that makes a new tensor.",
             )
-    return Recording(output, tuple(uses), tuple(unexplained), ())
+    return Recording(output, tuple(uses), tuple(unexplained), (), interception.calls)

@@ -59,7 +59,7 @@ def separate(
     mixing = torch.randn(directions.shape[1], _PROBES, generator=generator, dtype=directions.dtype).to(
         directions.device
     )
-    probed = collect(model, plan, inputs, uses, directions @ mixing, chunk=chunk)
+    probed = collect(model, plan, inputs, uses, directions @ mixing, chunk=chunk, witnesses=plan.witnesses)
     reached = {i: _strongest(pilot[i].right) for i in uses}
     extra = _unreached_examples({i: probed[i] for i in uses}, reached)
     if len(extra):

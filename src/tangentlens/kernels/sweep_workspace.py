@@ -212,7 +212,7 @@ class InFolder(SweepWorkspace):
         tensors = _loaded(path)
         with safe_open(path, framework="pt") as stored:
             products = int(stored.metadata()["products"])
-        pairs = Eigenpairs(**{name: tensors.pop(name) for name in _PAIRS}, products=products)
+        pairs = Eigenpairs(**{name: tensors.pop(name) for name in _PAIRS}, products=products)  # type: ignore[arg-type]
         return SweptModes(pairs, tensors.pop("outside"), tensors.pop("outside_error"), tensors)
 
     def keep_modes(self, group: str, modes: SweptModes) -> None:

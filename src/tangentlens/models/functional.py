@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tangentlens.errors import InvalidInputError, NumericalError, UnsupportedModelError
-from tangentlens.models.binding import Substitution, bind
+from tangentlens.models.binding import Substitution, bind, leaves_of
 from tangentlens.models.wrappers import check_wrappers
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class FunctionalModel:
             through closures.
         shared: name -> (parameter of the user, its version) where no copy was made: a change of it is noticed.
         widened: dtype of the user's parameters where the computation runs in float32 instead, else None.
+        device: on which the module makes tensors whose device it does not name.
     """
 
     module: nn.Module
@@ -47,12 +48,15 @@ class FunctionalModel:
     redirected: bool = False
     shared: Mapping[str, tuple[Tensor, int]] = field(default_factory=dict, repr=False)
     widened: torch.dtype | None = None
+    device: torch.device | None = None
 
     def __call__(self, parameters: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
         """Outputs (N, C) at these parameters; names left out of `parameters` keep the model's values."""
         args, kwargs = _as_call(map_inputs(torch.clone, inputs))  # the model may overwrite what it is given
         replaced = {id(self.trainable[name]): tensor for name, tensor in parameters.items()}
         with ExitStack() as stack:
+            if self.device is not None and self.device != torch.get_default_device():
+                stack.enter_context(self.device)
             if self.redirected:
                 current = {key: replaced.get(id(tensor), tensor) for key, tensor in self.originals.items()}
                 stack.enter_context(Substitution(current))
@@ -72,7 +76,13 @@ class FunctionalModel:
             )
 
 
-def functional_model(module: nn.Module, output: PickOutput | None = None, *, copied: int = 0) -> FunctionalModel:
+def functional_model(
+    module: nn.Module,
+    output: PickOutput | None = None,
+    *,
+    copied: int = 0,
+    device: torch.device | None = None,
+) -> FunctionalModel:
     """View a module as a function of its trainable parameters; the module itself is never changed.
 
     Args:
@@ -80,6 +90,7 @@ def functional_model(module: nn.Module, output: PickOutput | None = None, *, cop
         output: from what the module returns to the (N, C) tensor; by default `pick_output`.
         copied: bytes of parameters up to which a copy is made of all, a snapshot that later training steps do not
             reach; beyond, parameters share the module's memory.
+        device: torch's default device for the module's own new tensors.
 
     Raises:
         InvalidInputError: it is no torch module or has no trainable parameter.
@@ -115,12 +126,38 @@ def functional_model(module: nn.Module, output: PickOutput | None = None, *, cop
         _log.info("parameters of %s are computed with in float32, on copies", half)
     names = {name: aliases[name] for name in trainable}
     view = bind(module, originals)
-    return FunctionalModel(view, leaves, names, output or pick_output, originals, False, shared, half)
+    return FunctionalModel(view, leaves, names, output or pick_output, originals, False, shared, half, device)
 
 
-def redirected(model: FunctionalModel) -> FunctionalModel:
-    """The same view, with stand-ins also where the module reaches the user's parameters through closures."""
-    return dataclasses.replace(model, redirected=True)
+def through_closures(model: FunctionalModel, inputs: Inputs) -> FunctionalModel:
+    """The same view, with stand-ins also in calls of torch where the module reaches its parameters through closures.
+
+    Raises:
+        UnsupportedModelError: parameters are reached in a way that cannot be redirected.
+    """
+    if not _leaks(model, inputs):
+        return model
+    redirected = dataclasses.replace(model, redirected=True)
+    found = _leaks(redirected, inputs)
+    if found:
+        raise UnsupportedModelError(
+            "a parameter is used through a reference from outside the module's own structure, by an operation that "
+            "cannot be watched",
+            where=type(model.module).__name__,
+            remedy="Hold the parameter, or the module it belongs to, as an attribute of the module that uses it.",
+        )
+    return redirected
+
+
+def _leaks(model: FunctionalModel, inputs: Inputs) -> bool:
+    """Whether the outputs depend on a parameter of the user's module itself."""
+    try:
+        with torch.enable_grad():
+            output = model({}, take(inputs, slice(0, 1)))
+    except Exception:  # the pilots meet the same error, and say what it is about
+        return False
+    stand_ins = {id(tensor) for tensor in model.originals.values()}
+    return any(key in model.originals and key not in stand_ins for key in leaves_of(output))
 
 
 def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -262,6 +299,11 @@ def batch_size(inputs: Inputs) -> int:
 def take(inputs: Inputs, rows: Tensor | slice) -> Inputs:
     """The examples `rows` of a batch."""
     return map_inputs(lambda tensor: tensor[rows], inputs)
+
+
+def at_least_two(inputs: Inputs) -> Inputs:
+    """The batch, a single example twice: models may treat a batch of one in another way."""
+    return take(inputs, torch.tensor([0, 0])) if batch_size(inputs) == 1 else inputs
 
 
 def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

@@ -30,7 +30,7 @@ def check_wrappers(module: nn.Module) -> None:
                 where=where,
                 remedy=f"Pass {inner}.module instead.",
             )
-        if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():
+        if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():  # type: ignore[misc]
             raise UnsupportedModelError(
                 f"the parameters of a {type(part).__name__} have no shape yet",
                 where=where,

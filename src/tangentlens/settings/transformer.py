@@ -18,7 +18,7 @@ Those that need key frequencies are absent where the kernel names none.
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -205,8 +205,12 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: i
 
 
 def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
-    return Eigenpairs(
-        pairs.values[:k], pairs.vectors[:, :k].clone(), pairs.residuals[:k], pairs.converged[:k], pairs.products
+    return replace(
+        pairs,
+        values=pairs.values[:k],
+        vectors=pairs.vectors[:, :k].clone(),
+        residuals=pairs.residuals[:k],
+        converged=pairs.converged[:k],
     )
 
 

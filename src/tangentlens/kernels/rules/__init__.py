@@ -7,9 +7,9 @@ from tangentlens.kernels.rules.elementwise import add, divide, expand, multiply,
 from tangentlens.kernels.rules.gathers import embedding, getitem, index_select
 from tangentlens.kernels.rules.normalisation import batch_norm, group_norm, layer_norm, rms_norm
 from tangentlens.kernels.rules.products import add_matmul, bilinear, einsum, linear, matmul, matmul_from_right
-from tangentlens.kernels.rules.use import Call, Labels, Rule, Use
+from tangentlens.kernels.rules.use import Call, Labels, Rule, Use, is_plain
 
-RULES: Mapping[str, Rule] = {
+_BY_NAME: Mapping[str, Rule] = {
     **dict.fromkeys(["mul", "multiply", "__mul__", "__rmul__", "mul_", "__imul__"], multiply),
     **dict.fromkeys(["div", "divide", "true_divide", "__truediv__", "div_", "__itruediv__"], divide),
     **dict.fromkeys(["add", "__add__", "__radd__", "add_", "__iadd__"], add),
@@ -33,5 +33,15 @@ RULES: Mapping[str, Rule] = {
     "batch_norm": batch_norm,
     "group_norm": group_norm,
 }
+
+
+def _for_plain_tensors(rule: Rule) -> Rule:
+    def uses(call: Call) -> list[Use] | None:
+        return rule(call) if is_plain(call) else None
+
+    return uses
+
+
+RULES: Mapping[str, Rule] = {name: _for_plain_tensors(rule) for name, rule in _BY_NAME.items()}
 
 __all__ = ["RULES", "Call", "Labels", "Rule", "Use"]

@@ -13,7 +13,7 @@ _EXAMPLE, _CHANNEL, _GROUP, _INNER = 0, 1, 2, -1
 
 def convolution(call: Call) -> list[Use] | None:
     """F.conv1d, conv2d, conv3d: any stride, padding, dilation and number of groups."""
-    x, weight, bias = call.args[0], call.argument(1, "weight"), call.argument(2, "bias")
+    x, weight, bias = call.first, call.argument(1, "weight"), call.argument(2, "bias")
     groups = call.argument(6, "groups", 1)
     spatial = weight.ndim - 2
     if x.ndim != weight.ndim or call.is_parametric(x):

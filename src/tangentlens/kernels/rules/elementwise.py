@@ -1,11 +1,11 @@
 """Sums, products, quotients and copies, with broadcasting."""
 
 import operator
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tangentlens.kernels.rules.use import Call, Use, broadcast_labels, product_uses
@@ -13,15 +13,19 @@ from tangentlens.kernels.rules.use import Call, Use, broadcast_labels, product_u
 
 def multiply(call: Call) -> list[Use] | None:
     """a * b."""
-    return _product(call, call.args[0], call.argument(1, "other"))
+    return _product(call, call.first, call.argument(1, "other"))
 
 
 def divide(call: Call) -> list[Use] | None:
-    """a / b, affine in a alone."""
-    a, b = call.args[0], call.argument(1, "other")
-    if call.kwargs.get("rounding_mode") or call.is_parametric(b):
+    """a / b = a * (1 / b), linear in a and in the reciprocal of b."""
+    a, b = call.first, call.argument(1, "other")
+    if call.kwargs.get("rounding_mode"):
         return None
-    return _product(call, a, b.detach().reciprocal() if isinstance(b, Tensor) else 1.0 / b)
+    if not isinstance(b, Tensor):
+        return _product(call, a, 1.0 / b)
+    inverse = b.reciprocal() if call.is_parametric(b) else b.detach().reciprocal()
+    parametric = (lambda value: value is inverse) if call.is_parametric(b) else call.is_parametric
+    return _product(replace(call, is_parametric=parametric), a, inverse)
 
 
 def _product(call: Call, a: Any, b: Any) -> list[Use] | None:
@@ -34,22 +38,26 @@ def _product(call: Call, a: Any, b: Any) -> list[Use] | None:
     return product_uses(call, [a, b], labels, out)
 
 
-def add(call: Call) -> list[Use]:
+def add(call: Call) -> list[Use] | None:
     """a + alpha * b."""
-    return _sum(call, [(call.args[0], 1.0), (call.argument(1, "other"), float(call.kwargs.get("alpha", 1)))])
+    return _sum(call, 1.0, float(call.kwargs.get("alpha", 1)))
 
 
-def subtract(call: Call) -> list[Use]:
+def subtract(call: Call) -> list[Use] | None:
     """a - alpha * b."""
-    return _sum(call, [(call.args[0], 1.0), (call.argument(1, "other"), -float(call.kwargs.get("alpha", 1)))])
+    return _sum(call, 1.0, -float(call.kwargs.get("alpha", 1)))
 
 
-def subtract_from(call: Call) -> list[Use]:
+def subtract_from(call: Call) -> list[Use] | None:
     """b - alpha * a."""
-    return _sum(call, [(call.args[0], -float(call.kwargs.get("alpha", 1))), (call.argument(1, "other"), 1.0)])
+    return _sum(call, -float(call.kwargs.get("alpha", 1)), 1.0)
 
 
-def _sum(call: Call, terms: Sequence[tuple[Any, float]]) -> list[Use]:
+def _sum(call: Call, first: float, second: float) -> list[Use] | None:
+    """first * a + second * b."""
+    if len(call.args) > 2:
+        return None  # an old form of the call, with alpha in the middle
+    terms = [(call.first, first), (call.argument(1, "other"), second)]
     tensors = [(term, scale) for term, scale in terms if isinstance(term, Tensor)]
     labels, out = broadcast_labels([tensor.shape for tensor, _ in tensors])
     return [
@@ -61,23 +69,27 @@ def _sum(call: Call, terms: Sequence[tuple[Any, float]]) -> list[Use]:
 
 def expand(call: Call) -> list[Use]:
     """Copies along axes that are new or of length one."""
-    (labels, _), out = broadcast_labels([call.args[0].shape, call.result.shape])
-    return [Use(call.args[0], labels, None, (), out)]
+    if not call.is_parametric(call.first):
+        return []  # data in the shape of a parameter
+    (labels, _), out = broadcast_labels([call.first.shape, call.result.shape])
+    return [Use(call.first, labels, None, (), out)]
 
 
 def repeat(call: Call) -> list[Use] | None:
     """Tensor.repeat, where it does no more than expand."""
-    lead = call.result.ndim - call.args[0].ndim
-    if any(size not in (1, call.result.shape[lead + axis]) for axis, size in enumerate(call.args[0].shape)):
+    lead = call.result.ndim - call.first.ndim
+    if any(size not in (1, call.result.shape[lead + axis]) for axis, size in enumerate(call.first.shape)):
         return None  # a tiling of an axis longer than one
     return expand(call)
 
 
 def where(call: Call) -> list[Use] | None:
-    """where(mask, a, b) = mask * a + (1 - mask) * b."""
-    if len(call.args) != 3:
+    """where(mask, a, b) = mask * a + (1 - mask) * b, and a.where(mask, b)."""
+    mask, chosen, other = call.argument(0, "condition"), call.argument(1, "input"), call.argument(2, "other")
+    if isinstance(mask, Tensor) and mask.dtype != torch.bool:  # the method: self comes first
+        mask, chosen = call.argument(1, "condition"), mask
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         return None
-    mask, chosen, other = call.args
     uses: list[Use] = []
     for value, weight in ((chosen, mask), (other, ~mask)):
         if call.is_parametric(value):

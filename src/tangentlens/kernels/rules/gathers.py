@@ -8,15 +8,18 @@ from tangentlens.kernels.rules.use import Call, Use
 
 def embedding(call: Call) -> list[Use] | None:
     """F.embedding; no gradient flows to the row padding_idx."""
+    index, weight = call.first, call.argument(1, "weight")
+    if index is None or weight is None or index.is_floating_point():
+        return None  # torch.embedding, whose arguments come in another order
     if call.argument(3, "max_norm") is not None or call.argument(5, "scale_grad_by_freq"):
         return None
-    return _gather(call.argument(1, "weight"), 0, call.args[0], call.argument(2, "padding_idx"))
+    return _gather(weight, 0, index, call.argument(2, "padding_idx"))
 
 
-def index_select(call: Call) -> list[Use]:
+def index_select(call: Call) -> list[Use] | None:
     """torch.index_select."""
-    value = call.args[0]
-    return _gather(value, call.argument(1, "dim") % value.ndim, call.argument(2, "index"))
+    value, index = call.first, call.argument(2, "index")
+    return _gather(value, call.argument(1, "dim") % value.ndim, index) if index.ndim == 1 else None
 
 
 def getitem(call: Call) -> list[Use] | None:
@@ -28,8 +31,8 @@ def getitem(call: Call) -> list[Use] | None:
     if len(gathers) != 1 or not whole or not call.is_parametric(value):
         return None
     axis, indices = gathers[0]
-    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
-        return None
+    if indices.dtype in (torch.bool, torch.uint8):
+        return None  # a mask
     return _gather(value, axis, indices)
 
 

@@ -1,19 +1,22 @@
 """Matrix products and einsum."""
 
+from itertools import count
+
 from torch import Tensor
 
 from tangentlens.kernels.rules.use import Call, Labels, Use, broadcast_labels, product_uses
 
 _ROW, _INNER, _COLUMN = -1, -2, -3
+_FIRST_FRESH = 2000  # labels of axes of length one, which may be broadcast; above every letter
 
 
 def linear(call: Call) -> list[Use] | None:
     """x W^T + b."""
-    x, weight, bias = call.args[0], call.argument(1, "weight"), call.argument(2, "bias")
+    x, weight, bias = call.first, call.argument(1, "weight"), call.argument(2, "bias")
     lead, column = tuple(range(x.ndim - 1)), x.ndim - 1
     columns = (column,) if weight.ndim == 2 else ()
     uses = product_uses(call, [x, weight], [(*lead, _INNER), (*columns, _INNER)], (*lead, *columns))
-    return _with_bias(call, uses, bias, columns, (*lead, *columns))
+    return _with_bias(call, uses, bias)
 
 
 def bilinear(call: Call) -> list[Use] | None:
@@ -22,19 +25,21 @@ def bilinear(call: Call) -> list[Use] | None:
     lead, column = tuple(range(x1.ndim - 1)), x1.ndim - 1
     labels = [(*lead, _ROW), (*lead, _INNER), (column, _ROW, _INNER)]
     uses = product_uses(call, [x1, x2, weight], labels, (*lead, column))
-    return _with_bias(call, uses, bias, (column,), (*lead, column))
+    return _with_bias(call, uses, bias)
 
 
-def _with_bias(call: Call, uses: list[Use] | None, bias: Tensor | None, axes: Labels, out: Labels) -> list[Use] | None:
+def _with_bias(call: Call, uses: list[Use] | None, bias: Tensor | None) -> list[Use] | None:
+    """Add the use of a bias of any shape that broadcasts to the result, whose axes are labelled in their order."""
     if uses is None or bias is None or not call.is_parametric(bias):
         return uses
+    (axes, _), out = broadcast_labels([bias.shape, call.result.shape])
     return [*uses, Use(bias, axes, None, (), out)]
 
 
 def matmul(call: Call) -> list[Use] | None:
     """a @ b."""
     other = call.argument(1, "other", call.kwargs.get("mat2", call.kwargs.get("vec")))
-    return _matmul(call, call.args[0], other, 1.0)
+    return _matmul(call, call.first, other, 1.0)
 
 
 def matmul_from_right(call: Call) -> list[Use] | None:
@@ -44,7 +49,11 @@ def matmul_from_right(call: Call) -> list[Use] | None:
 
 def add_matmul(call: Call) -> list[Use] | None:
     """beta * c + alpha * a @ b."""
-    added, a, b = call.args[:3]
+    added = call.first
+    a = call.argument(1, "mat1", call.kwargs.get("batch1"))
+    b = call.argument(2, "mat2", call.kwargs.get("batch2"))
+    if not all(isinstance(each, Tensor) for each in (added, a, b)):
+        return None  # an old form of the call, with beta and alpha in front
     uses = _matmul(call, a, b, float(call.kwargs.get("alpha", 1)))
     if uses is None or not call.is_parametric(added):
         return uses
@@ -72,20 +81,23 @@ def _matmul_labels(a: Tensor, b: Tensor) -> tuple[list[Labels], Labels]:
 
 
 def einsum(call: Call) -> list[Use] | None:
-    """einsum with an equation; None for diagonals and for axes of length one that are broadcast."""
-    if not isinstance(call.args[0], str):
+    """einsum with an equation; None for diagonals."""
+    if not call.args or not isinstance(call.args[0], str):
         return None  # the interleaved form
     nested = len(call.args) == 2 and isinstance(call.args[1], tuple | list)
     operands = list(call.args[1]) if nested else list(call.args[1:])
     terms, output = _parsed(call.args[0])
     hidden = [tensor.ndim - len(term.replace("...", "")) for term, tensor in zip(terms, operands, strict=True)]
     labels = [_term_labels(term, n) for term, n in zip(terms, hidden, strict=True)]
-    sizes: dict[int, int] = {}
-    for axes, tensor in zip(labels, operands, strict=True):
-        for label, size in zip(axes, tensor.shape, strict=True):
-            if sizes.setdefault(label, size) != size:
-                return None
-    return product_uses(call, operands, labels, _term_labels(output, max(hidden)))
+    out = _term_labels(output, max(hidden))
+    if any(len(set(axes)) < len(axes) for axes in [*labels, out]):
+        return None  # a diagonal
+    fresh = count(_FIRST_FRESH)
+    spread = [
+        tuple(next(fresh) if size == 1 else label for label, size in zip(axes, tensor.shape, strict=True))
+        for axes, tensor in zip(labels, operands, strict=True)
+    ]
+    return product_uses(call, operands, spread, out)
 
 
 def _parsed(equation: str) -> tuple[list[str], str]:

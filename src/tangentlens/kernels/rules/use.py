@@ -64,8 +64,23 @@ class Call:
     is_parametric: Callable[[Any], bool]
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """The argument at a position or by its name."""
+        """The argument at a position or by its name; the first operand is called `input` where it has a name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+    @property
+    def first(self) -> Any:
+        """The first operand."""
+        return self.argument(0, "input")
+
+
+def is_plain(call: Call) -> bool:
+    """Whether all tensors of a call are real and strided: the formula for a use's gradient holds for no others."""
+    values = [item for value in (*call.args, *call.kwargs.values(), call.result) for item in _flat(value)]
+    return all(not t.is_complex() and t.layout == torch.strided for t in values if isinstance(t, Tensor))
+
+
+def _flat(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple | list) else (value,)
 
 
 # the uses of every parametric argument of a call; None where the call is not affine in one of them
