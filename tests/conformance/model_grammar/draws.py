@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from model_grammar.registry import HEADS, PIECES, READERS, STEMS
-from model_grammar.specs import AGAIN, RESIDUAL, Spec
+from model_grammar.specs import AGAIN, RESIDUAL, RETURNS, Spec
 from model_grammar.whole_models import TRANSFORMERS
 
 _STEMS = [name for name in STEMS if name not in TRANSFORMERS]
@@ -46,6 +46,7 @@ def specs() -> st.SearchStrategy[Spec]:
         outputs=st.sampled_from(["trace", "full", "mean", "index", "weighted", "weighted trace"]),
         groups=st.sampled_from(["parameter", "module", "all", "patterns"]),
         method=st.sampled_from(["auto", "auto", "auto", "factored", "matrix_free", "dense"]),
+        returns=st.sampled_from(["tensor", "tensor", "tensor", *RETURNS]),
         frozen=st.sampled_from([0.0, 0.0, 0.0, 0.3]),
         seed=st.integers(0, 10**6),
     )

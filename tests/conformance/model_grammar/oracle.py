@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import tangentlens as tl
-from model_grammar.specs import Spec, build, convert, inputs, patterns
+from model_grammar.specs import Record, Spec, build, convert, inputs, patterns
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 _FLOOR = {"float64": 1e-12, "float32": 1e-6}  # share of the total below which a kernel is rounding
@@ -208,5 +208,11 @@ def _take(batch: Any, rows: slice) -> Any:
 
 def _call(model: nn.Module, batch: Any) -> Tensor:
     if isinstance(batch, dict):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple) else model(batch)
+        returned = model(**batch)
+    else:
+        returned = model(*batch) if isinstance(batch, tuple) else model(batch)
+    if isinstance(returned, Record):
+        return returned.logits
+    if isinstance(returned, dict):
+        return returned["logits"]
+    return returned[0] if isinstance(returned, tuple) else returned

@@ -5,7 +5,22 @@ from dataclasses import replace
 from model_grammar.oracle import Verdict, judge
 from model_grammar.specs import AGAIN, RESIDUAL, Spec
 
-_FIELDS = ("stem", "head", "reader", "frozen", "outputs", "M", "dtype", "C", "N", "T", "groups", "method", "d")
+_FIELDS = (
+    "stem",
+    "head",
+    "reader",
+    "frozen",
+    "outputs",
+    "M",
+    "dtype",
+    "C",
+    "N",
+    "T",
+    "groups",
+    "method",
+    "returns",
+    "d",
+)
 
 
 def shrunk(verdict: Verdict) -> Verdict:

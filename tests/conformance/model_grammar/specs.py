@@ -12,6 +12,7 @@ import tangentlens as tl
 from model_grammar import (  # noqa: F401
     attention_by_hand,
     attention_pieces,
+    block_pieces,
     convolution_pieces,
     linear_pieces,
     odd_pieces,
@@ -41,6 +42,7 @@ class Spec:
         outputs: "trace", "full", "mean", "index", "weighted" or "weighted trace".
         groups: "module", "parameter", "all" or "patterns".
         method: of tl.entk.
+        returns: what the model returns: "tensor", "tuple", "logits" in a dict, or a "record" with logits.
         frozen: the share of parameters that are frozen.
     """
 
@@ -57,6 +59,7 @@ class Spec:
     outputs: str = "trace"
     groups: str = "parameter"
     method: str = "auto"
+    returns: str = "tensor"
     frozen: float = 0.0
     seed: int = 0
 
@@ -91,6 +94,21 @@ class Spec:
         return {"outputs": self.outputs}
 
 
+@dataclass
+class Record:
+    """What a model returns, with its outputs under the name that transformers uses."""
+
+    logits: Tensor
+
+
+RETURNS = {
+    "tensor": lambda outputs: outputs,
+    "tuple": lambda outputs: (outputs, None),
+    "logits": lambda outputs: {"logits": outputs},
+    "record": Record,
+}
+
+
 def parse(line: str) -> Spec:
     """The spec that a failure printed."""
     return eval(line, {"Spec": Spec, "__builtins__": {}})
@@ -116,11 +134,11 @@ class DrawnModel(nn.Module):
         if isinstance(self.head, readers.TiedHead):
             self.head.tie(self.stem)
 
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
         hidden = self.stem(*args, **kwargs)
         for name, piece in zip(self.spec.pieces, self.pieces, strict=True):
             hidden = hidden + piece(hidden) if name.startswith(RESIDUAL) else piece(hidden)
-        return self.head(self.read(hidden))
+        return RETURNS[self.spec.returns](self.head(self.read(hidden)))
 
 
 def build(spec: Spec) -> nn.Module:

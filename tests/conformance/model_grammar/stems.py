@@ -190,3 +190,19 @@ class FrozenStem(nn.Module):
 
     def forward(self, tokens):
         return self.embedding(tokens)
+
+
+@word(STEMS, "bag", "embedding", strict=False)  # torch differentiates it only once: no matrix-free products
+class BagStem(nn.Module):
+    """A bag of tokens, repeated at every position."""
+
+    def __init__(self, draw, d, T):
+        super().__init__()
+        self.T, self.bag = T, nn.EmbeddingBag(VOCABULARY, d, mode=draw.choice(["sum", "mean", "max"]))
+        self.positions = nn.Parameter(torch.randn(T, d))
+
+    def example(self, n, generator):
+        return _tokens(n, self.T, generator)
+
+    def forward(self, tokens):
+        return self.bag(tokens)[:, None] + self.positions
