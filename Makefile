@@ -3,13 +3,17 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: demo test check format bench docs gallery clean
+.PHONY: demo test test-all check format bench docs gallery clean
 
 demo: .venv/ready
 	$(RUN) tangentlens demo
 
 test: .venv/ready
 	$(RUN) pytest
+
+# 3,000 drawn models instead of 200
+test-all: .venv/ready
+	TANGENTLENS_MODELS=3000 $(RUN) pytest
 
 check: .venv/ready
 	$(RUN) ruff check .

@@ -1,0 +1,1 @@
+"""A grammar of torch models: short specs that hypothesis draws, and the modules that they build."""
