@@ -156,7 +156,7 @@ class Chain:
             {HIDDEN: call.hidden, **signature.by_name(call)}
             for call, signature in zip(calls, self._signatures, strict=True)
         ]
-        return [self.lm.arguments(batch), *blocks, {HIDDEN: calls[-1].result, "position": last}]
+        return [self.lm.arguments(batch, every=True), *blocks, {HIDDEN: calls[-1].result, "position": last}]
 
     def difference(self, batch: Batch) -> float:
         """How far the stages, each run on what the one before it gives, are from the model's final hidden state."""

@@ -93,16 +93,19 @@ class LanguageModel:
         hidden: Tensor = self.decoder(**self.arguments(batch), use_cache=False).last_hidden_state
         return hidden
 
-    def arguments(self, batch: Batch) -> dict[str, Tensor]:
+    def arguments(self, batch: Batch, *, every: bool = False) -> dict[str, Tensor]:
         """What the decoder is called with: positions count real tokens, so that padding on the left changes nothing.
+
+        Args:
+            every: positions of windows without padding too: transformers makes its own in another way for one window.
 
         Raises:
             InvalidInputError: the batch has position_ids, which this model does not take.
         """
         arguments = dict(batch)
         if "position_ids" in inspect.signature(self.decoder.forward).parameters:
-            if "attention_mask" in batch and "position_ids" not in batch:
-                mask = batch["attention_mask"].to(torch.int64)
+            if "position_ids" not in batch and (every or "attention_mask" in batch):
+                mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).to(torch.int64)
                 arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
         elif "position_ids" in batch:
             raise InvalidInputError(

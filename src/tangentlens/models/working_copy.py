@@ -115,7 +115,10 @@ def _convert_buffers(model: nn.Module) -> None:
 def _switch_attention(model: nn.Module) -> None:
     config: Any = model.config
     if config._attn_implementation != _ATTENTION:
-        model.set_attn_implementation(_ATTENTION)  # type: ignore[operator]
+        if model._can_set_attn_implementation():  # type: ignore[operator]
+            model.set_attn_implementation(_ATTENTION)  # type: ignore[operator]
+        else:  # families that ask their config at every call, such as Falcon
+            config._attn_implementation_internal = _ATTENTION
     if config._attn_implementation != _ATTENTION:
         raise UnsupportedModelError(
             f"the attention stays {config._attn_implementation} when it is switched to {_ATTENTION}, so it has no "
