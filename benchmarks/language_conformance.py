@@ -26,6 +26,7 @@ from tangentlens.models.language_model import LanguageModel
 
 GEOMETRIES, PADDINGS = ("raw", "centred", "fisher"), ("no", "left", "right")
 LIMIT = 1e-4  # relative error that is rounding: float32 norms, through two blocks and into products of gradients
+VANISHING = 1e-12  # of the largest kernel: smaller ones are rounding (a key's bias, which no softmax sees)
 _LENGTHS = {"no": (5, 5, 5), "left": (5, 3, 4), "right": (5, 3, 4)}
 
 
@@ -61,8 +62,9 @@ def conform(family: str, geometry: str, padding: str) -> Outcome:
         place = f" [{error.where}]" if error.where else ""
         return Outcome(None, f"{error.what}{place}")
     lifts = [_lift(swept, lm, geometry, window) for window in windows]
-    errors = [_error(_lifted(swept, group, lifts), _exact(family, geometry, windows, group)) for group in swept.groups]
-    return Outcome(max(errors), "", len(swept.groups))
+    kernels = [(_lifted(swept, group, lifts), _exact(family, geometry, windows, group)) for group in swept.groups]
+    least = VANISHING * max(float(exact.abs().max()) for _, exact in kernels)
+    return Outcome(max(_error(found, exact, least) for found, exact in kernels), "", len(kernels))
 
 
 def _swept(lm: LanguageModel, batch: dict[str, Tensor], geometry: str) -> Sweep:
@@ -76,17 +78,15 @@ def _swept(lm: LanguageModel, batch: dict[str, Tensor], geometry: str) -> Sweep:
         return tl.sweep(lm, batch, groups="weights", **options)
 
 
-def _error(found: Tensor, exact: Tensor) -> float:
-    difference, scale = float((found - exact).abs().max()), float(exact.abs().max())
-    return difference / scale if scale else difference
+def _error(found: Tensor, exact: Tensor, least: float) -> float:
+    return float((found - exact).abs().max()) / max(float(exact.abs().max()), least)
 
 
 def _lifted(swept: Sweep, group: str, lifts: list[Tensor]) -> Tensor:
     """The kernel of a sweep with rows (window, logit)."""
-    kernel = swept[group].dense().unflatten(0, (len(lifts), -1)).unflatten(2, (len(lifts), -1))
-    return torch.cat(
-        [torch.cat([a @ kernel[i, :, j] @ b.T for j, b in enumerate(lifts)], 1) for i, a in enumerate(lifts)]
-    )
+    kernel = swept[group].dense().double().unflatten(0, (len(lifts), -1)).unflatten(2, (len(lifts), -1))
+    rows = [torch.cat([a @ kernel[i, :, j] @ b.T for j, b in enumerate(lifts)], 1) for i, a in enumerate(lifts)]
+    return torch.cat(rows)
 
 
 def _exact(family: str, geometry: str, windows: list[tuple[int, ...]], group: str) -> Tensor:
@@ -126,8 +126,8 @@ def _jacobian(family: str, window: tuple[int, ...]) -> tuple[Tensor, dict[str, T
     for logit in logits:
         found = torch.autograd.grad(logit, list(parameters.values()), retain_graph=True, allow_unused=True)
         for (name, p), gradient in zip(parameters.items(), found, strict=True):
-            rows[name].append(torch.zeros(p.numel(), dtype=p.dtype) if gradient is None else gradient.flatten())
-    return logits.detach(), {name: torch.stack(found) for name, found in rows.items()}
+            rows[name].append(torch.zeros(p.numel()) if gradient is None else gradient.flatten())
+    return logits.detach().double(), {name: torch.stack(found).double() for name, found in rows.items()}
 
 
 def _gradients(family: str, window: tuple[int, ...], name: str) -> tuple[Tensor, Tensor]:
@@ -149,7 +149,8 @@ def _without_head(family: str, window: tuple[int, ...], name: str) -> Tensor:
     head.weight = own.detach()
     try:
         logits = model(input_ids=torch.tensor([window]), use_cache=False).logits[0, -1]
-        return torch.stack([torch.autograd.grad(z, parameter, retain_graph=True)[0].flatten() for z in logits])
+        rows = [torch.autograd.grad(z, parameter, retain_graph=True)[0].flatten() for z in logits]
+        return torch.stack(rows).double()
     finally:
         del head.weight
         head._parameters["weight"] = own
@@ -170,8 +171,9 @@ def _lift(swept: Sweep, lm: LanguageModel, geometry: str, window: tuple[int, ...
     """M^(1/2) dz/dr S^(-1/2): from the coordinates of a sweep to those of the logits."""
     with torch.no_grad():
         hidden = lm.final_hidden({"input_ids": torch.tensor([window])})[0, -1]
-        logits = lm.head.logits(hidden[None])[0]
-    return _half(geometry, logits, swept.geometry.logit_directions(torch.eye(lm.d_model, dtype=torch.float64), hidden))
+        logits = lm.head.logits(hidden[None])[0].double()
+    moves = swept.geometry.logit_directions(torch.eye(lm.d_model, dtype=torch.float64), hidden)
+    return _half(geometry, logits, moves.double())
 
 
 def main() -> None:

@@ -69,8 +69,12 @@ OTHERS = ("bert", "lfm2", "mamba", "recurrent_gemma", "roberta", "rwkv", "xlm")
 FAMILIES = (*DENSE, *EXPERTS, *OTHERS)
 
 
+# families whose own code runs in no float64
+FLOAT32 = ("xglm", *EXPERTS)
+
+
 def tiny(family: str, **choices: Any) -> torch.nn.Module:
-    """A random model of that family, float64, in evaluation mode; biases and scales are random too."""
+    """A random model of that family in evaluation mode, float64 where it can be; biases and scales are random too."""
     known = transformers.AutoConfig.for_model(family)
     sizes = {name: size for name, size in _SIZES.items() if hasattr(known, name)}
     for name in _UNKNOWN.get(family, ()):
@@ -81,4 +85,4 @@ def tiny(family: str, **choices: Any) -> torch.nn.Module:
         model: torch.nn.Module = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[family])(config)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return model.double().eval()
+    return model.eval() if family in FLOAT32 else model.double().eval()

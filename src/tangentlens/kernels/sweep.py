@@ -188,7 +188,8 @@ class _Kernels:
 
     def _modes(self, kernel: CompressedKernel, count: int) -> SweptModes:
         found = swept_modes(kernel, count, self._options.tolerance, self._basis.shape[-2])
-        if not float(found.pairs.values[0]) > 0:
+        rounding = self._sample is not None and self._sample.vanishes(kernel.name)
+        if rounding or not float(found.pairs.values[0]) > 0:
             raise NumericalError(
                 "the gradients of this group vanish at every window, or are not finite",
                 where=kernel.name,

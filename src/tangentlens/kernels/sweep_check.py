@@ -25,6 +25,7 @@ from tangentlens.models.language_model import LanguageModel
 
 _ROWS = 3
 _NUMBERS = 2**26  # of gradients in memory at once: with more, some groups of every kind are sampled
+_ROUNDING = 0.1  # times the limit: gradients smaller than this beside their neighbours' are rounding
 _ALLOWED = 10  # times the tolerance of two results that are the same, for products of gradients through all blocks
 
 
@@ -36,12 +37,14 @@ class Sample:
         windows: of each row.
         mixing: unit combinations of the window's directions.
         expected: group -> inner products of the rows' gradients, for the groups that are looked at.
+        scales: group -> norm of each row's gradients in the group's modules, whose rounding its gradients have too.
         limit: relative error that is rounding.
     """
 
     windows: Int[Tensor, " m"]
     mixing: Float[Tensor, "m r"]
     expected: Mapping[str, Float[Tensor, "m m"]]
+    scales: Mapping[str, Float[Tensor, " m"]]
     limit: float
 
     def error(self, kernel: CompressedKernel) -> float:
@@ -52,10 +55,17 @@ class Sample:
         E = rows.flatten(0, 1).to(kernel.device)
         found = (E.T @ (kernel @ E).double()).cpu()
         expected = self.expected[kernel.name]
-        norms = expected.diagonal().sqrt()
-        scale = torch.outer(norms, norms)
-        difference = (found - expected).abs()
-        return float(torch.where(difference > 0, difference / scale, 0.0).max())
+        norms = torch.maximum(expected.diagonal(), found.diagonal()).clamp(min=0).sqrt()
+        there = norms > _ROUNDING * self.limit * self.scales[kernel.name]
+        errors = (found - expected).abs() / torch.outer(norms, norms)
+        return float(torch.where(torch.outer(there, there), errors, 0.0).max())
+
+    def vanishes(self, group: str) -> bool:
+        """Whether a group's gradients are rounding alone, beside those of the other parameters of its modules."""
+        if group not in self.expected:
+            return False
+        norms = self.expected[group].diagonal().sqrt()
+        return bool((norms <= _ROUNDING * self.limit * self.scales[group]).all())
 
     def check(self, errors: Mapping[str, float]) -> None:
         """Name the groups whose error is above rounding.
@@ -98,7 +108,9 @@ def sample_entries(
     mixing = mixing / mixing.norm(dim=1, keepdim=True)
     parameters = dict(reference.model.named_parameters())
     looked_at = _sampled(groups, {name: p.numel() for name, p in parameters.items()}, seed)
-    names = [name for group in looked_at for name in group.parameters]
+    beside = {group.name: _neighbours(group, list(parameters)) for group in looked_at}
+    names = [name for name in parameters if any(name in listed for listed in beside.values())]
+    names = [name for name in names if parameters[name].requires_grad]
     limit = _ALLOWED * tolerance(working.unembedding.dtype)
     gradients: list[dict[str, Tensor]] = []
     for window, mixed in zip(windows.tolist(), mixing, strict=True):
@@ -109,8 +121,9 @@ def sample_entries(
         hidden = reference.final_hidden(one)[0, -1]
         found = torch.autograd.grad(hidden, [parameters[n] for n in names], cotangent.to(hidden), allow_unused=True)
         gradients.append({n: g for n, g in zip(names, found, strict=True) if g is not None})
-    expected = {group.name: _products(gradients, group) for group in looked_at}
-    return Sample(windows, mixing, expected, limit)
+    expected = {group.name: _products(gradients, group.parameters) for group in looked_at}
+    scales = {name: _products(gradients, listed).diagonal().sqrt() for name, listed in beside.items()}
+    return Sample(windows, mixing, expected, scales, limit)
 
 
 def _check_geometry(
@@ -157,9 +170,16 @@ def _sampled(groups: Sequence[Group], sizes: Mapping[str, int], seed: int) -> li
     return chosen
 
 
-def _products(gradients: Sequence[Mapping[str, Tensor]], group: Group) -> Float[Tensor, "m m"]:
+def _neighbours(group: Group, names: Sequence[str]) -> list[str]:
+    """The parameters of the modules that hold a group's."""
+    modules = {name.rpartition(".")[0] for name in group.parameters}
+    return [name for name in names if name.rpartition(".")[0] in modules]
+
+
+def _products(gradients: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> Float[Tensor, "m m"]:
+    """Inner products of the rows' gradients in some parameters."""
     found = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
-    for name in group.parameters:
+    for name in names:
         if name in gradients[0]:
             rows = torch.stack([g[name].flatten() for g in gradients]).double()
             found += (rows @ rows.T).cpu()

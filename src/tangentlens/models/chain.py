@@ -37,8 +37,15 @@ def find_chain(decoder: nn.Module, ids: Tensor) -> tuple[nn.ModuleList, list[nn.
         UnsupportedModelError: there is no such list, or no sequence of modules leads to the final hidden state.
     """
     calls: list[_Called] = []
-    with _watched(decoder, calls), torch.no_grad():
-        final = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    try:
+        with _watched(decoder, calls), torch.no_grad():
+            final = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    except Exception as error:  # whatever a stranger's model raises
+        raise UnsupportedModelError(
+            f"the model cannot be called on two tokens: {type(error).__name__}: {error}",
+            where=type(decoder).__name__,
+            remedy="Give a causal language model that runs with input_ids alone, in a dtype that it can compute in.",
+        ) from error
     blocks = _blocks(decoder, calls)
     inside = {id(module) for block in blocks for module in block.modules()}
     outside = [call for call in calls if id(call.module) not in inside]

@@ -136,12 +136,12 @@ def _run(model: nn.Module, module: nn.Linear, last: nn.Module, ids: Tensor, inst
     finally:
         for handle in handles:
             handle.remove()
-    if len(seen) != 1 or len(states) != 1:
+    if len(seen) != 1 or not states:
         calls = f"{len(seen)} times, the module before it {len(states)} times,"
         raise _refused(model, f"the head is called {calls} in a forward pass of a copy of the model")
     if logits.shape != seen[0][1].shape:
         raise _refused(model, f"the head gives {tuple(seen[0][1].shape)} numbers, the model {tuple(logits.shape)}")
-    return _Pass(states[0], *seen[0], logits)
+    return _Pass(states[-1], *seen[0], logits)
 
 
 def _probe(like: Tensor) -> Tensor:

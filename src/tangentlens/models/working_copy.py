@@ -49,6 +49,7 @@ def private_copy(model: nn.Module, *, convert: bool = True) -> nn.Module:
     if half:
         _log.warning("the model is %s: everything is computed in float32, on a copy", " and ".join(half))
     memo: dict[int, Any] = {key: _usable(parameter, bool(half)) for key, parameter in parameters.items()}
+    memo |= {id(kept): kept.detach().clone() for kept in _states(model)}
     try:
         made = copy.deepcopy(model, memo)
     except Exception as error:  # whatever a stranger's module raises
@@ -103,6 +104,14 @@ def _usable(parameter: nn.Parameter, convert: bool) -> nn.Parameter:
         return parameter
     dtype = torch.float32 if converted else parameter.dtype
     return nn.Parameter(parameter.detach().to(dtype, copy=True), requires_grad=parameter.requires_grad)
+
+
+def _states(model: nn.Module) -> Iterator[Tensor]:
+    """Tensors with a graph that modules keep from an earlier call."""
+    for module in model.modules():
+        for value in (*vars(module).values(), *module._buffers.values()):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
 
 
 def _convert_buffers(model: nn.Module) -> None:
