@@ -20,6 +20,8 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
 _SHARE, _SECONDS = 0.03, 0.015  # of the call that the check may take, and seconds that it may take in any case
 _EXAMPLES = 6  # of rows and columns together, at most
 _KEPT = 2  # directions compared where each is a row
+_PLAIN = 16  # directions up to which an example's gradients are computed one after another
+_ROUNDING = 30.0  # of a gradient, in machine epsilons of the largest
 _BYTES = 2**26  # of gradients of one example that are held at once
 _COLUMNS = 2**20  # of gradients that are multiplied at once in float64
 
@@ -65,8 +67,7 @@ def check_entries(problem: Problem, groups: Sequence[Group], entries: Entries, e
         worst = {name: max(error, worst.get(name, 0.0)) for name, error in found.items()}
         if 2 * (time.perf_counter() - start) > allowed:
             break
-    dtype = next(iter(problem.model.trainable.values())).dtype
-    wrong = {name: error for name, error in worst.items() if not error <= _TOLERANCE.get(dtype, 2e-2)}
+    wrong = {name: error for name, error in worst.items() if not error <= tolerance_of(problem)}
     if wrong:
         raise NumericalError(
             "kernel entries differ from automatic differentiation, one example at a time: relative error "
@@ -75,6 +76,11 @@ def check_entries(problem: Problem, groups: Sequence[Group], entries: Entries, e
             remedy="Look for examples that influence each other; method='dense' differentiates each example alone.",
         )
     return max(worst.values(), default=0.0)
+
+
+def tolerance_of(problem: Problem) -> float:
+    """Relative error that counts as wrong."""
+    return _TOLERANCE.get(next(iter(problem.model.trainable.values())).dtype, 2e-2)
 
 
 def _samples(problem: Problem) -> list[Sample]:
@@ -105,6 +111,7 @@ def _drawn(problem: Problem, side: slice, generator: torch.Generator) -> tuple[i
 def _errors(problem: Problem, groups: Sequence[Group], entries: Entries, sample: Sample) -> dict[str, float]:
     expected = _expected(problem, groups, sample)
     largest = max(float(block.norm()) for block in expected.values())
+    rounding = _ROUNDING * torch.finfo(next(iter(problem.model.trainable.values())).dtype).eps
     errors = {}
     for name, block in expected.items():
         if not bool(torch.isfinite(block).all()):
@@ -114,9 +121,10 @@ def _errors(problem: Problem, groups: Sequence[Group], entries: Entries, sample:
                 remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
             )
         found = entries(name, sample.left, sample.right, sample.directions).to(block)
-        scale = float(block.norm()) or largest
+        scale, tolerance = float(block.norm()), tolerance_of(problem)
+        noise = (scale**0.5 + rounding * largest**0.5) ** 2 - scale  # of K = J J^T, where J errs by `rounding` |J|
         error = float((found - block).norm())
-        errors[name] = error / scale if scale else error
+        errors[name] = error / (scale + noise / tolerance) if error else 0.0
     return errors
 
 
@@ -152,7 +160,7 @@ def _gradients(
     if not output.requires_grad:
         return {name: output.new_zeros(len(cotangents), p.numel()) for name, p in parameters.items()}
     leaves = list(parameters.values())
-    if len(cotangents) <= _KEPT:
+    if len(cotangents) <= _PLAIN:
         rows = [torch.autograd.grad(output, leaves, c, retain_graph=True, allow_unused=True) for c in cotangents]
         found = [None if row[0] is None else torch.stack(row) for row in zip(*rows, strict=True)]
     else:

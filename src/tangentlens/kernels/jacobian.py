@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.differentiation import without_advice
+from tangentlens.models.checks import agreement
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, map_inputs, take
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,15 @@ def jacobian(
         UnsupportedModelError: torch cannot differentiate the model at all; names the parameters.
     """
     total = batch_size(inputs)
-    differentiate = _vectorised
+    differentiate, proven = _vectorised, 0
     for start in range(0, total, chunk):
         rows = slice(start, min(start + chunk, total))
         batch = take(inputs, rows)
         try:
             gradients = differentiate(model, batch, parameters, directions)
+            if differentiate is _vectorised and batch_size(batch) != proven:  # some rules of torch fail at some sizes
+                proven = batch_size(batch)
+                _require_same(gradients, _one_by_one(model, take(batch, slice(0, 1)), parameters, directions))
         except TangentlensError:
             raise
         except (RuntimeError, ValueError, NotImplementedError) as error:
@@ -46,6 +50,14 @@ def jacobian(
             differentiate = _one_by_one
             gradients = differentiate(model, batch, parameters, directions)
         yield rows, gradients
+
+
+def _require_same(many: Mapping[str, Tensor], alone: Mapping[str, Tensor]) -> None:
+    """Raise RuntimeError where the gradients of the first example differ from those of the example alone."""
+    for name, gradient in alone.items():
+        difference = float((many[name][:1] - gradient).norm())
+        if difference > agreement(gradient.dtype) * max(float(gradient.norm()), float(many[name].norm())):
+            raise RuntimeError(f"the gradients of {name} change when torch vectorises them")
 
 
 def _vectorised(

@@ -29,6 +29,7 @@ from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two,
 _log = logging.getLogger(__name__)
 # far above rounding, some layers round to float32 inside a float64 model; a wrong form errs by order one
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
+_ROUNDING = 1e2  # rounding of a sum, in machine epsilons of its terms' norm
 _INFLUENCE = 0.05  # difference of an example's gradient factors between batches that no rounding explains
 
 
@@ -162,13 +163,15 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
     """
     here, there = (list(places) for places in zip(*pilots.pairs, strict=True))
     trusted: list[Part | None] = []
-    for use, large, small in zip(pilots.more.recording.uses, more, few, strict=True):
+    for use, gradient, large, small in zip(pilots.more.recording.uses, pilots.more.gradients, more, few, strict=True):
         if large is None or small is None:
             trusted.append(None)
             continue
         tolerance = agreement(large.right.dtype)
         same = close(large.left[here].double(), small.left[there].double(), tolerance)
-        error = _distance(large.right[:, here], small.right[:, there])
+        difference = float((large.right[:, here] - small.right[:, there]).norm())
+        noise, scale = _ROUNDING * eps(large.right) * float(gradient.norm()), float(large.right[:, here].norm())
+        error = difference / scale if difference > noise else 0.0
         if not same or error > _INFLUENCE:
             raise UnsupportedModelError(
                 f"the gradient of an example at {use.name} changes with the other examples of the batch, so a kernel "
@@ -180,9 +183,9 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
     return trusted
 
 
-def _distance(a: Tensor, b: Tensor) -> float:
-    scale = float(a.norm())
-    return float((a - b).norm()) / scale if scale else float(b.norm())
+def eps(tensor: Tensor) -> float:
+    """Machine epsilon of a tensor's dtype."""
+    return float(torch.finfo(tensor.dtype).eps)
 
 
 def _parameter_gradients(model: FunctionalModel, pilots: Pilots) -> dict[str, Tensor | None]:
@@ -228,12 +231,13 @@ def _error(
     parameter: Tensor, frames: Sequence[Frame], pilot: Recording, parts: Sequence[Part | None], expected: Tensor
 ) -> float:
     """Relative difference between the gradient that the factors give and the one of automatic differentiation."""
-    found = -expected
+    found, noise = -expected, 0.0
     for frame in frames:
         for index in frame.uses:
             factors = parts[index]
             if factors is None:
                 return math.inf
             found += pull_back(pilot.uses[index].use.value, parameter, materialise_sum(factors))
-    scale = float(expected.norm())
-    return float(found.norm()) / scale if scale else float(found.norm())
+            noise += _ROUNDING * eps(factors.right) * float(factors.left.double().norm() * factors.right.norm())
+    scale, difference = float(expected.norm()), float(found.norm())
+    return difference / scale if difference > noise and scale else max(0.0, difference - noise)

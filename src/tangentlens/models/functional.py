@@ -32,7 +32,7 @@ class FunctionalModel:
         trainable: first name -> detached leaf that requires grad, for each parameter the user left trainable.
         aliases: first name -> every name of that parameter (tied weights have several).
         pick: from what the module returns to the (N, C) tensor.
-        originals: id of each tensor of the user's module -> its stand-in in `module`.
+        originals: each parameter and buffer of the user's module with its stand-in in `module`.
         redirected: whether stand-ins also replace the originals in calls of torch, because the module reaches some
             through closures.
         shared: name -> (parameter of the user, its version) where no copy was made: a change of it is noticed.
@@ -45,7 +45,7 @@ class FunctionalModel:
     trainable: Mapping[str, Tensor]
     aliases: Mapping[str, tuple[str, ...]]
     pick: PickOutput
-    originals: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    originals: tuple[tuple[Tensor, Tensor], ...] = field(default=(), repr=False)
     redirected: bool = False
     shared: Mapping[str, tuple[Tensor, int]] = field(default_factory=dict, repr=False)
     widened: torch.dtype | None = None
@@ -60,12 +60,15 @@ class FunctionalModel:
             if self.device is not None and self.device != torch.get_default_device():
                 stack.enter_context(self.device)
             if self.redirected:
-                current = {key: replaced.get(id(tensor), tensor) for key, tensor in self.originals.items()}
-                stack.enter_context(Substitution(current))
+                stack.enter_context(Substitution({id(a): replaced.get(id(b), b) for a, b in self.originals}))
             outputs = checked_output(self.pick(bind(self.module, replaced)(*args, **kwargs)))
         if outputs.ndim == 2:
             return outputs
         return outputs.reshape(1, -1) if batch_size(inputs) == 1 else outputs[:, None]  # a squeezed batch of one
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickled view keeps its own tensors and forgets the user's module."""
+        return {**self.__dict__, "shared": {}}
 
     def require_unchanged(self) -> None:
         """Raise NumericalError where a parameter that is shared with the user's module has changed."""
@@ -121,19 +124,19 @@ def functional_model(
     buffers = {name: _widened(buffer.detach().clone()) for name, buffer in module.named_buffers()}
     held, shared = _held(parameters, copied)
     leaves = {name: held[name].requires_grad_() for name in trainable}
-    originals = {id(parameters[name]): tensor for name, tensor in held.items()}
-    originals |= {id(buffer): buffers[name] for name, buffer in module.named_buffers()}
+    originals: list[tuple[Tensor, Tensor]] = [(parameters[name], tensor) for name, tensor in held.items()]
+    originals += [(buffer, buffers[name]) for name, buffer in module.named_buffers()]
     half = next((p.dtype for p in trainable.values() if p.dtype in _HALF), None)
     if half is not None:
         _log.info("parameters of %s are computed with in float32, on copies", half)
     names = {name: aliases[name] for name in trainable}
-    view = bind(module, originals)
+    view = bind(module, {id(original): tensor for original, tensor in originals})
     return FunctionalModel(
         view,
         leaves,
         names,
         output or pick_output,
-        originals,
+        tuple(originals),
         False,
         shared,
         half,
@@ -169,8 +172,8 @@ def _leaks(model: FunctionalModel, inputs: Inputs) -> bool:
             output = model({}, take(inputs, slice(0, 1)))
     except Exception:  # the pilots meet the same error, and say what it is about
         return False
-    stand_ins = {id(tensor) for tensor in model.originals.values()}
-    return any(key in model.originals and key not in stand_ins for key in leaves_of(output))
+    originals = {id(original) for original, _ in model.originals}
+    return not originals.isdisjoint(leaves_of(output))
 
 
 def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 
 from tangentlens.kernels.rules.convolution import convolution
-from tangentlens.kernels.rules.elementwise import add, divide, expand, multiply, repeat, subtract, subtract_from, where
+from tangentlens.kernels.rules.elementwise import (
+    add,
+    divide,
+    expand,
+    multiply,
+    prelu,
+    repeat,
+    subtract,
+    subtract_from,
+    where,
+)
 from tangentlens.kernels.rules.gathers import embedding, getitem, index_select
 from tangentlens.kernels.rules.normalisation import batch_norm, group_norm, layer_norm, rms_norm
 from tangentlens.kernels.rules.products import add_matmul, bilinear, einsum, linear, matmul, matmul_from_right
@@ -23,6 +33,7 @@ _BY_NAME: Mapping[str, Rule] = {
     "linear": linear,
     "bilinear": bilinear,
     "einsum": einsum,
+    "prelu": prelu,
     "repeat": repeat,
     "where": where,
     "embedding": embedding,

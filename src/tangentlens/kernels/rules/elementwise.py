@@ -16,6 +16,16 @@ def multiply(call: Call) -> list[Use] | None:
     return _product(call, call.first, call.argument(1, "other"))
 
 
+def prelu(call: Call) -> list[Use] | None:
+    """F.prelu, max(0, x) + w * min(0, x) with w for every channel or for all."""
+    x, weight = call.argument(0, "input"), call.argument(1, "weight")
+    if call.is_parametric(x):
+        return None
+    axes, out = tuple(range(x.ndim)), tuple(range(call.result.ndim))
+    channel = (1,) if x.ndim > 1 and weight.numel() > 1 else (-1,)
+    return product_uses(call, [x.detach().clamp(max=0), weight], [axes, channel[: weight.ndim]], out)
+
+
 def divide(call: Call) -> list[Use] | None:
     """a / b = a * (1 / b), linear in a and in the reciprocal of b."""
     a, b = call.first, call.argument(1, "other")
