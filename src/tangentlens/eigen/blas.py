@@ -27,4 +27,4 @@ def top_eigh(A: Float[Tensor, "m m"], k: int) -> tuple[Float[Tensor, " k"], Floa
         values, vectors = torch.linalg.eigh(A)
     else:
         values, vectors = map(torch.from_numpy, scipy.linalg.eigh(A.numpy(), driver="evd", check_finite=False))
-    return values.flip(0)[:k].clone(), vectors[:, len(A) - k :].flip(1)  # a copy: not a view of all vectors
+    return values.flip(0)[:k], vectors.flip(1)[:, :k]

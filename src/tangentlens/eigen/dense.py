@@ -1,5 +1,7 @@
 """Eigenpairs from the whole matrix: the reference for the iterative solvers, and the fastest where K is small."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,7 +49,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
     exact, products = (DenseOperator(matrix, name=op.name), 0) if is_held(op) else (op, len(matrix))
     pairs = certify(exact, values, vectors, tol, products, op.eps)
     progress("eigenpairs", k, k)
-    return pairs
+    return replace(pairs, values=values.clone(), vectors=vectors.clone())  # not views of all n of them
 
 
 def _symmetric_part(matrix: Float[Tensor, "n n"], op: LinearOperator) -> Float[Tensor, "n n"]:

@@ -103,8 +103,12 @@ def orthonormal_basis(space: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n c
     """
     require_finite(space, "space")
     columns = space.double()
-    longest = float(columns.norm(dim=0).max()) if columns.numel() else 0.0
-    V, _ = complement(columns.new_zeros(0, len(columns)), columns, _ROUNDING * longest)
+    Q, R = torch.linalg.qr(columns)
+    independent = R.diagonal().abs() > R.diagonal().abs().max() * _ROUNDING
+    V: Tensor = Q[:, independent]
+    if not bool(independent.all()):  # what is left of Q need not span the columns behind a dependent one
+        longest = float(columns.norm(dim=0).max())
+        V, _ = complement(columns.new_zeros(0, len(columns)), columns, _ROUNDING * longest)
     if V.shape[1] < k:
         raise InvalidInputError(
             f"only {V.shape[1]} of the columns are independent, {k} pairs were asked", where="space"
