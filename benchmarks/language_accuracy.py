@@ -25,13 +25,14 @@ from tangentlens.data.labelling import tagger
 from tangentlens.data.text import file_stories
 from tangentlens.data.window_search import PAPER_POS, WindowRules, build_windows
 from tangentlens.data.windows_file import read_windows, write_windows
-from tangentlens.kernels.geometry import logit_geometry
+from tangentlens.kernels.fisher import logit_geometry
 from tangentlens.kernels.language_groups import resolve_language_groups
 from tangentlens.kernels.passes import planned_chain, stage_inputs
 from tangentlens.kernels.pilot import Pilot, pilot_directions
-from tangentlens.kernels.sweep import RefinedModes, Sweep
+from tangentlens.kernels.refinement import RefinedModes
+from tangentlens.kernels.sweep import Sweep
 from tangentlens.kernels.sweep_workspace import InMemory
-from tangentlens.models.language_model import LanguageModel, differentiable_attention
+from tangentlens.models.language_model import LanguageModel, working_copy
 from tangentlens.settings.gemma_config import KernelConfig
 
 
@@ -72,12 +73,11 @@ def directions(
         return kernel.directions
     path = options.work / f"directions-{options.geometry}.safetensors"
     if not path.exists():
-        groups, units = resolve_language_groups(lm, "down_proj"), logit_geometry(lm, options.geometry)
-        with differentiable_attention(lm.model):
-            chain, planned = planned_chain(lm, batch, groups)
-            inputs, hidden = stage_inputs(chain, planned, batch, InMemory())
-            pilot = Pilot(lm, planned, groups, inputs, hidden, units, 0, say)
-            save_file({"basis": pilot_directions(pilot, kernel.directions, kernel.pilot_windows)}, path)
+        groups, units = resolve_language_groups(lm, "down_proj"), logit_geometry(lm.head, options.geometry)
+        chain, planned = planned_chain(working_copy(lm), batch, groups)
+        inputs, hidden = stage_inputs(chain, planned, batch, InMemory())
+        pilot = Pilot(planned, groups, inputs, hidden, units, 0, say)
+        save_file({"basis": pilot_directions(pilot, kernel.directions, kernel.pilot_windows)}, path)
     return load_file(path)["basis"]
 
 

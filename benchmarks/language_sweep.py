@@ -21,7 +21,7 @@ from torch import Tensor
 
 import tangentlens as tl
 from tangentlens.kernels.pilot import pilot_passes
-from tangentlens.models.language_model import LanguageModel, differentiable_attention
+from tangentlens.models.language_model import LanguageModel, working_copy
 from tangentlens.settings.gemma_config import KernelConfig
 
 _PAPER_STEPS = 50
@@ -73,15 +73,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--text", type=Path, help="stories; random tokens where there are none, which take as long")
     options = parser.parse_args()
-    lm = tl.language_model(options.model)
+    lm = working_copy(tl.language_model(options.model))
     batch = {"input_ids": windows(lm, options.text, options.windows, options.length)}
     blocks = len(lm.blocks)
     layers = [0, blocks // 2 - 1, blocks - 2]
     names = [f"{lm.blocks[i][0]}.mlp.down_proj.weight" for i in layers]
-    with differentiable_attention(lm.model), torch.no_grad():
+    with torch.no_grad():
         forward = timed(lambda: last_hidden(lm, batch), options.repeats)
-    with differentiable_attention(lm.model):
-        steps = [timed(paper_step(lm, batch, name), options.repeats) / forward for name in names]
+    steps = [timed(paper_step(lm, batch, name), options.repeats) / forward for name in names]
     paper = _PAPER_STEPS * float(np.interp(np.arange(blocks), layers, steps).sum())
     marks: dict[str, float] = {}
 

@@ -15,7 +15,8 @@ from tangentlens.errors import (
     UnsupportedModelError,
 )
 from tangentlens.kernels import EmpiricalNTK, entk
-from tangentlens.kernels.sweep import refine, sweep
+from tangentlens.kernels.refinement import refine
+from tangentlens.kernels.sweep import sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.records import Eigenpairs, SubspaceOverlap
 from tangentlens.report.notebook import open_run

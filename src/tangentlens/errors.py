@@ -28,7 +28,15 @@ class NumericalError(TangentlensError, ArithmeticError):
 
 
 class OutOfMemoryError(TangentlensError, MemoryError):
-    """A computation does not fit into memory, even in its smallest pieces."""
+    """A computation does not fit into memory, even in its smallest pieces.
+
+    Args:
+        needed: bytes that would do, where that is known.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", needed: int | None = None) -> None:
+        self.needed = needed
+        super().__init__(what, where=where, remedy=remedy)
 
 
 class MissingExtraError(TangentlensError, ImportError):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, subspace_overlap
 from tangentlens.alignment.rotation import M_AXIS, N_AXIS, dominant_wave, rotate_by_frequency
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.features.fourier import Wave, fourier_family, superpose
 
 
@@ -81,3 +81,11 @@ def test_wrong_rows_and_slanted_modes_are_refused() -> None:
         rotate_by_frequency(torch.ones(48, 1), 7)
     with pytest.raises(InvalidInputError, match="orthonormal"):
         rotate_by_frequency(torch.ones(49, 1), 7)
+
+
+def test_modes_of_any_kind_are_rotated_and_those_with_nan_are_refused() -> None:
+    modes = mixed(5, ("sum",), seed=0)
+    expected = rotate_by_frequency(modes, 5).frequency
+    assert torch.equal(rotate_by_frequency(modes.numpy(), 5).frequency, expected)
+    with pytest.raises(NumericalError, match="NaN or infinity"):
+        rotate_by_frequency(modes * torch.nan, 5)

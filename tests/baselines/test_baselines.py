@@ -1,6 +1,7 @@
 """Each baseline against its definition, written as a plain loop in float64."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from tangentlens.baselines.gradients import gradient_functions, output_gradients
 from tangentlens.baselines.leaderboard import Task, leaderboard
 from tangentlens.baselines.loss_kernel import cross_entropies, loss_kernel_functions, squared_errors
 from tangentlens.baselines.probe import probe_percent
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.errors import InvalidInputError
 from tangentlens.features.functions import random_functions
+from tangentlens.kernels import entk
 from tangentlens.models.sites import entering, input_site, leaving
 from tangentlens.training import cross_entropy, mean_squared_error
 
@@ -131,3 +135,67 @@ def test_one_call_gives_one_leaderboard(net, x, labels, random):
     assert rows["supervised_probe"].percents["f"] == pytest.approx(100, abs=0.1)
     assert all(row.dimension <= 4 for row in rows.values() if row.method != "supervised_probe")
     assert np.isfinite([row.seconds for row in rows.values()]).all()
+
+
+class ByName(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, a, b):
+        return {"logits": self.net(torch.cat([a, b], dim=1))}
+
+
+def test_inputs_by_name_give_the_same_loss_kernel(net, x, labels):
+    plain = loss_kernel_functions(net, x, labels, cross_entropies, 4)
+    named = loss_kernel_functions(ByName(net), {"a": x[:, :2], "b": x[:, 2:]}, labels, cross_entropies, 4)
+    assert span_distance(plain, named) < 1e-6
+
+
+@pytest.fixture
+def task(net, x, labels):
+    layers = {"inputs": input_site(net, x), "hidden": entering(net, x, "2")}
+    F = centred_basis(layers["hidden"].values[:, :2])
+    return Task(net, x, labels, cross_entropies, layers, "hidden", {"f": F}, torch.arange(15), torch.arange(15, N))
+
+
+def test_a_leaderboard_takes_inputs_by_name_eigenpairs_and_arrays(net, x, task, random):
+    inputs = {"a": x[:, :2], "b": x[:, 2:]}
+    model = ByName(net)
+    named = replace(task, model=model, inputs=inputs, layers={"hidden": entering(model, inputs, "net.2")})
+    pairs = top_eigenpairs(entk(net, x).total, 4)
+    rows = {row.method: row for row in leaderboard(named, pairs, seconds=1.0, generator=random)}
+    assert rows["entk"].dimension == 4
+    from_array = leaderboard(task, pairs.vectors.numpy(), seconds=1.0, generator=random)[0]
+    assert from_array.percents["f"] == pytest.approx(rows["entk"].percents["f"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"labels": torch.arange(N - 1) % 3}, "labels"),
+        ({"families": {"f": torch.ones(N + 1, 2).double()}}, r"families\['f'\]"),
+        ({"families": {"f": torch.ones(N).double()}}, r"families\['f'\]"),
+        ({"last": "nowhere"}, "inputs, hidden"),
+        ({"inputs": torch.zeros(N - 3, 5).double()}, "modes"),
+        ({"example_loss": nn.functional.cross_entropy}, "reduction='none'"),
+    ],
+)
+def test_a_task_that_does_not_fit_says_where(task, random, changed, where):
+    for name, value in changed.items():
+        object.__setattr__(task, name, value)  # users' own tasks are not checked when they are made
+    with pytest.raises(InvalidInputError, match=where):
+        leaderboard(task, random_functions(N, 4, random), seconds=1.0, generator=random)
+
+
+def test_outputs_of_three_axes_are_refused_in_their_own_words(net, x, labels):
+    class Pictures(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x)[:, :, None].expand(-1, -1, 4)
+
+    with pytest.raises(InvalidInputError, match="shape"):
+        loss_kernel_functions(Pictures(), x, labels, cross_entropies, 2)

@@ -156,3 +156,14 @@ def test_the_rank_is_that_of_the_matrix_in_its_own_precision(solver, dtype, n, r
 def test_a_small_eigenvalue_above_rounding_is_a_mode(solver):
     spectrum = torch.cat([torch.logspace(0, -11, 12, dtype=torch.float64), torch.zeros(48, dtype=torch.float64)])
     assert solver(DenseOperator(with_spectrum(spectrum)), 20, TOL).rank == 12
+
+
+def test_the_rank_of_a_gram_matrix_of_rounded_rows(solver):
+    """Rows of rank 10 that lost digits in float32: the Gram matrix in float64 has rank 60, by rounding alone."""
+    rows = torch.randn(2, 60, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = rows[0][:, :10] @ rows[1][:10]
+    rounded = (exact + 30).float().double() - 30
+    op = DenseOperator(rounded @ rounded.T, eps=torch.finfo(torch.float32).eps ** 2)
+    assert solver(op, 20, TOL).rank == 10
+    assert solver(DenseOperator(op.matrix), 20, TOL).rank > 10
+    assert solver(ScaledOperator(op, 3.0), 20, TOL).rank == 10

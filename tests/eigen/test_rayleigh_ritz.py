@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import DenseOperator
@@ -73,3 +74,11 @@ def test_the_span_survives_dependent_columns_among_the_others():
     doubled = rayleigh_ritz(DenseOperator(K), torch.cat([a, a, 2 * a, b, a + b, c], dim=1), 3, tol=1e-8)
     assert torch.allclose(doubled.values, plain.values)
     assert doubled.products == 3
+
+
+def test_a_space_of_any_kind():
+    K = matrix()
+    op = DenseOperator(K)
+    pairs = top_eigenpairs(op, 4)
+    for space in (pairs, pairs.vectors.numpy(), pairs.vectors.tolist(), pairs.vectors.float()):
+        torch.testing.assert_close(rayleigh_ritz(op, space, 4, tol=1e-3).values, pairs.values)

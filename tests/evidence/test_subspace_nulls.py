@@ -41,6 +41,17 @@ def test_sampled_mean_and_spread_are_those_of_real_random_subspaces(d: int, r: i
     assert stats.ks_2samp(plain.numpy(), sampled.numpy()).pvalue > 0.01
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_chance_level_has_one_dimension_less_where_the_modes_are_centred_not_where_the_features_are(centred):
+    """E = d r / N for modes anywhere in R^N, d r / (N - 1) for centred ones; the features are centred in both."""
+    n, d, r, draws = 9, 4, 5, 600
+    found = plain_overlaps(n, d, normal(n, r, seed=10**6), draws, centred).double()
+    error = 4 * float(found.std()) / math.sqrt(draws)
+    right, wrong = (d * r / (n - 1), d * r / n) if centred else (d * r / n, d * r / (n - 1))
+    assert float(found.mean()) == pytest.approx(right, abs=error)
+    assert abs(float(found.mean()) - wrong) > error
+
+
 def test_the_whole_space_and_the_empty_one_are_certain() -> None:
     generator = torch.Generator().manual_seed(0)
     assert random_overlaps(5, 3, 5, draws=4, generator=generator).tolist() == pytest.approx([3] * 4)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.interventions.edits import shifted, without_directions, without_functions
@@ -169,3 +170,22 @@ def test_an_ablation_is_judged_on_the_rows_asked_for(net, x):
     assert whole.accuracy < 100
     kept = torch.nonzero(labels == site.run(everything(site.values)).argmax(dim=1)[0]).flatten()
     assert effect_of(site, everything, Judge(labels, kept, cross_entropy, {})).accuracy == 100
+
+
+def test_functions_without_a_direction_are_left_out_and_arrays_and_eigenpairs_are_taken(net, x):
+    pairs = top_eigenpairs(entk(net, x).total, 3)
+    constant = torch.ones(len(x), 1, dtype=torch.float64)
+    joined = torch.cat([pairs.vectors[:, :1], constant], dim=1)
+    found = parameter_directions(net, x, joined)
+    assert found.shape[1] == 1
+    torch.testing.assert_close(found, parameter_directions(net, x, pairs.vectors[:, :1]))
+    assert parameter_directions(net, x, constant).shape[1] == 0
+    site = input_site(net, x)
+    for each in (pairs, pairs.vectors.numpy(), pairs.vectors.tolist()):
+        torch.testing.assert_close(patterns(site, each), patterns(site, pairs.vectors))
+        torch.testing.assert_close(parameter_directions(net, x, each), parameter_directions(net, x, pairs.vectors))
+    for attempt in (lambda F: patterns(site, F), lambda F: parameter_directions(net, x, F)):
+        with pytest.raises(InvalidInputError, match="one row for each input"):
+            attempt(pairs.vectors[1:])
+        with pytest.raises(NumericalError, match="NaN"):
+            attempt(pairs.vectors * torch.nan)

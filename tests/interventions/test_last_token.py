@@ -10,7 +10,8 @@ import language_zoo as zoo
 from tangentlens.errors import InvalidInputError
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import last_tokens
-from tangentlens.models.language_model import hidden_of, language_model
+from tangentlens.models.chain import hidden_of
+from tangentlens.models.language_model import language_model
 
 
 @pytest.mark.parametrize("family", zoo.FAMILIES)

@@ -34,6 +34,9 @@ FAMILIES = {
         transformers.Gemma3TextConfig(**_GROUPED, head_dim=4, sliding_window=4)
     ),
     "gpt_neox": lambda: transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**_ROTARY)),
+    "bloom": lambda: transformers.BloomForCausalLM(
+        transformers.BloomConfig(vocab_size=37, hidden_size=16, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
+    ),
     "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**_GROUPED)),
     "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_GROUPED, head_dim=4)),
 }

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tangentlens.kernels.geometry import logit_geometry
+from tangentlens.kernels.fisher import logit_geometry
 from tangentlens.kernels.language_groups import resolve_language_groups
 from tangentlens.kernels.output_basis import leading_directions
 from tangentlens.kernels.passes import planned_chain, stage_inputs
 from tangentlens.kernels.pilot import COMBINATIONS, Pilot, _drawn, _moves, _responses, pilot_directions, pilot_passes
 from tangentlens.kernels.sweep import sweep
 from tangentlens.kernels.sweep_workspace import InMemory
-from tangentlens.models.language_model import LanguageModel, differentiable_attention, language_model
+from tangentlens.models.language_model import LanguageModel, language_model, working_copy
 from tangentlens.progress import silent
 
 
@@ -24,43 +24,40 @@ def pilot(lm: LanguageModel, batch: dict[str, Tensor], groups: object, geometry:
     chosen = resolve_language_groups(lm, groups)
     chain, planned = planned_chain(lm, batch, chosen)
     inputs, hidden = stage_inputs(chain, planned, batch, InMemory())
-    return Pilot(lm, planned, chosen, inputs, hidden, logit_geometry(lm, geometry), 0, silent)
+    return Pilot(planned, chosen, inputs, hidden, logit_geometry(lm.head, geometry), 0, silent)
 
 
 @pytest.mark.parametrize("family", zoo.FAMILIES)
 def test_the_outputs_of_the_moves_are_unit_modes(family):
     """J u = v for u = J^T v / lambda, whatever axes the factors of a weight have: transposed, fused, tied."""
-    lm = language_model(zoo.tiny(family))
+    lm = working_copy(language_model(zoo.tiny(family)))
     batch, rough, rows = zoo.windows(3), orthonormal(lm.d_model, 4), torch.arange(3)
     mixing = torch.randn(12, COMBINATIONS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     names = [group.parameters[0] for group in resolve_language_groups(lm, "weights")]
-    with differentiable_attention(lm.model):
-        for name in names[:6]:
-            one = pilot(lm, batch, [name])
-            moves = _moves(one, rows, rough)
-            assert moves[name].shape == (COMBINATIONS, *dict(lm.model.named_parameters())[name].shape)
-            pushed = one.kernel(rows).push(moves).unflatten(0, (3, -1))
-            inside = torch.einsum("dr,nds->nrs", rough, pushed).norm()
-            assert float(inside) == pytest.approx(float(mixing.norm()), rel=1e-4), name
+    for name in names[:6]:
+        one = pilot(lm, batch, [name])
+        moves = _moves(one, rows, rough)
+        assert moves[name].shape == (COMBINATIONS, *dict(lm.model.named_parameters())[name].shape)
+        pushed = one.kernel(rows).push(moves).unflatten(0, (3, -1))
+        inside = torch.einsum("dr,nds->nrs", rough, pushed).norm()
+        assert float(inside) == pytest.approx(float(mixing.norm()), rel=1e-4), name
 
 
 def test_a_group_without_any_effect_moves_nothing():
-    lm = language_model(zoo.tiny("llama"))
+    lm = working_copy(language_model(zoo.tiny("llama")))
     names = ["model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"]
     with torch.no_grad():
         lm.model.get_submodule("model.layers.1.mlp.up_proj").weight.zero_()
-    with differentiable_attention(lm.model):
-        some = pilot(lm, zoo.windows(8), names)
-        moves = _moves(some, torch.arange(8), orthonormal(lm.d_model, 4))
-        assert float(moves[names[1]].abs().max()) == 0 < float(moves[names[0]].abs().max())
-        assert bool(pilot_directions(some, 4, 8).isfinite().all())
+    some = pilot(lm, zoo.windows(8), names)
+    moves = _moves(some, torch.arange(8), orthonormal(lm.d_model, 4))
+    assert float(moves[names[1]].abs().max()) == 0 < float(moves[names[0]].abs().max())
+    assert bool(pilot_directions(some, 4, 8).isfinite().all())
 
 
 def test_windows_are_drawn_where_the_modes_live():
-    lm = language_model(zoo.tiny("llama"))
+    lm = working_copy(language_model(zoo.tiny("llama")))
     batch = zoo.windows(24)
-    with differentiable_attention(lm.model):
-        found = _responses(pilot(lm, batch, "down_proj"))
+    found = _responses(pilot(lm, batch, "down_proj"))
     swept = sweep(lm, batch, groups="down_proj", directions=lm.d_model, geometry="raw", modes=3)
     mass = sum(m.pairs.vectors.unflatten(0, (24, -1)).square().sum((1, 2)) for m in swept.modes.values())
     assert float(torch.corrcoef(torch.stack([found, torch.as_tensor(mass)]))[0, 1]) > 0.5
@@ -89,10 +86,9 @@ def test_leading_directions_are_those_planted_and_no_window_is_served_alone():
 
 @pytest.mark.parametrize("geometry", ["raw", "fisher"])
 def test_the_directions_hold_more_of_the_modes_than_random_ones(geometry):
-    lm = language_model(zoo.tiny("gemma3"))
+    lm = working_copy(language_model(zoo.tiny("gemma3")))
     batch, r = zoo.windows(24), lm.d_model // 4
-    with differentiable_attention(lm.model):
-        found = pilot_directions(pilot(lm, batch, "down_proj", geometry), r, 8)
+    found = pilot_directions(pilot(lm, batch, "down_proj", geometry), r, 8)
     assert torch.allclose(found.T @ found, torch.eye(r, dtype=torch.float64), atol=1e-9)
     swept = sweep(lm, batch, groups="down_proj", directions=lm.d_model, geometry=geometry, modes=25)
     modes = torch.cat([m.pairs.vectors.unflatten(0, (24, -1)) for m in swept.modes.values()], dim=2)

@@ -157,6 +157,12 @@ OTHER: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], Tensor]] = 
         [(1, 3, 4)],
         T,
     ),
+    "a tiling of a longer axis": (lambda x, w: (x.flatten() * w.repeat(len(x))).view(len(x), 4), [(4,)], X),
+    "a tiling before another use": (
+        lambda x, w, v: (x.flatten() * w.repeat(len(x))).view(len(x), 4) @ v,
+        [(4,), W3],
+        X,
+    ),
     "addcmul": (lambda x, w: torch.addcmul(x, x, w, value=2), [(4,)], X),
     "lerp": (lambda x, w: torch.lerp(x, w, 0.3), [(4,)], X),
     "data expanded as a parameter": (
@@ -191,10 +197,10 @@ def test_a_call_that_no_rule_knows(name: str) -> None:
     check(Raw(forward, *shapes), x)
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_call_that_a_rule_knows_in_one_example_at_a_time(name: str) -> None:
+@pytest.mark.parametrize("name", [*KNOWN, *OTHER])
+def test_calls_on_one_example(name: str) -> None:
     """An axis of length one is the batch here, and must not be taken for one that is broadcast."""
-    forward, shapes, x = KNOWN[name]
+    forward, shapes, x = {**KNOWN, **OTHER}[name]
     model = Raw(forward, *shapes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

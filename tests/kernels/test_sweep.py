@@ -8,9 +8,11 @@ from torch import Tensor
 import tangentlens as tl
 from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.kernels.crossed_modes import score_new_windows
-from tangentlens.kernels.geometry import logit_geometry
-from tangentlens.kernels.sweep import refine, sweep
-from tangentlens.models.language_model import language_model, last_positions
+from tangentlens.kernels.fisher import logit_geometry
+from tangentlens.kernels.refinement import refine
+from tangentlens.kernels.sweep import sweep
+from tangentlens.models.batches import last_positions
+from tangentlens.models.language_model import language_model
 
 # RMSNorm of transformers rounds to float32 inside, also in float64 models
 CLOSE = {"rtol": 2e-5, "atol": 1e-9}
@@ -98,7 +100,7 @@ def test_in_fisher_geometry_every_window_has_its_own_directions():
     lm = language_model(model)
     name = "model.layers.0.mlp.down_proj.weight"
     J = zoo.jacobian(model, batch, name, last_positions(batch))  # (N, d, parameters)
-    units, hidden = logit_geometry(lm, "fisher"), lm.final_hidden(batch).detach()
+    units, hidden = logit_geometry(lm.head, "fisher"), lm.final_hidden(batch).detach()
     factors = units.factors(hidden[torch.arange(5), -1])
     rows = torch.einsum("ncp,ncd->ndp", J, factors).flatten(0, 1).detach()
     exact = rows @ rows.T

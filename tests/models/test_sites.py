@@ -89,3 +89,93 @@ def test_what_is_no_site_is_refused(model):
         leaving(Twice(), torch.ones(3, 2), "layer")
     with pytest.raises(InvalidInputError, match="but \\[\\] passed"):
         leaving(Twice(), torch.ones(3, 2), "spare")
+
+
+class Encoder(nn.Module):
+    """nn.TransformerEncoder read as a mean over the real positions; takes its fused path in eval mode."""
+
+    def __init__(self, **options):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=options.pop("batch_first", True))
+        self.encoder, self.read = nn.TransformerEncoder(layer, 2, **options), nn.Linear(8, 3)
+
+    def forward(self, src, padding=None):
+        real = torch.ones(src.shape[:2], dtype=torch.bool) if padding is None else ~padding
+        hidden = self.encoder(src, src_key_padding_mask=padding)
+        hidden = torch.nn.functional.pad(hidden, (0, 0, 0, src.shape[1] - hidden.shape[1]))
+        return self.read((hidden * real[:, :, None]).sum(1) / real.sum(1, keepdim=True))
+
+
+def encoder_and_inputs(padded: bool, **options):
+    torch.manual_seed(0)
+    model = Encoder(**options).eval()
+    src = torch.randn(6, 5, 8)
+    if not padded:
+        return model, {"src": src}
+    return model, {"src": src, "padding": torch.arange(5)[None] >= torch.tensor([5, 3, 4, 2, 5, 1])[:, None]}
+
+
+MODULES = ["encoder", "encoder.layers.0", "encoder.layers.1", "encoder.layers.0.linear1", "encoder.layers.1.norm2"]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("place", [entering, leaving])
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_sites_in_an_encoder_that_would_take_its_fused_path(place, module, padded, frozen):
+    model, inputs = encoder_and_inputs(padded)
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(not frozen)
+    with torch.no_grad():
+        fused = model(**inputs)
+        site = place(model, inputs, module)
+        assert site.values.shape[0] == 6
+        torch.testing.assert_close(site.run(site.values), fused, rtol=1e-4, atol=1e-5)
+        changed = site.values.clone()
+        changed[2] += torch.randn(changed.shape[1], generator=torch.Generator().manual_seed(1))
+        moved = (site.run(changed) - fused).abs().amax(1)
+    others = torch.tensor([0, 1, 3, 4, 5])
+    assert float(moved[2]) > 1e-4
+    assert float(moved[others].max()) < 1e-5
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_padded_positions_do_not_reach_the_outputs():
+    model, inputs = encoder_and_inputs(padded=True)
+    site = entering(model, inputs, "encoder")
+    hidden = site.values.unflatten(1, (5, 8)).clone()
+    hidden[inputs["padding"]] = 7.0
+    with torch.no_grad():
+        torch.testing.assert_close(site.run(hidden.flatten(1)), site.run(site.values), rtol=1e-4, atol=1e-5)
+
+
+def test_as_many_positions_as_inputs_are_not_taken_for_inputs():
+    model, inputs = encoder_and_inputs(padded=False, batch_first=False, enable_nested_tensor=False)
+
+    class SequenceFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model.encoder
+
+        def forward(self, src):
+            return self.inner(src.transpose(0, 1)).mean(0)
+
+    with pytest.raises(InvalidInputError, match="batch axis first"):
+        leaving(SequenceFirst(), inputs["src"][:5], "inner.layers.0")
+
+
+def test_a_module_called_by_keywords_has_an_entrance():
+    class ByKeyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.inner(input=x)
+
+    model, x = ByKeyword(), torch.randn(4, 3)
+    site = entering(model, x, "inner")
+    torch.testing.assert_close(site.values, x)
+    torch.testing.assert_close(site.run(2 * x), model(2 * x))

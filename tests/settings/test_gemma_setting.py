@@ -21,8 +21,9 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.evidence.corrections import corrected_p_values
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import last_tokens
-from tangentlens.kernels.geometry import logit_geometry
-from tangentlens.kernels.sweep import refine, sweep
+from tangentlens.kernels.fisher import logit_geometry
+from tangentlens.kernels.refinement import refine
+from tangentlens.kernels.sweep import sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.pipeline import add_evidence, run
 from tangentlens.settings.gemma_alignment import Task, intervals, judged
@@ -316,12 +317,12 @@ def test_moved_tokens_are_those_of_every_mode_at_its_own_window(place, name):
     ids = torch.randint(len(lm.unembedding), (5, 12), generator=torch.Generator().manual_seed(0))
     directions = torch.randn(3, 4, lm.d_model, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     strongest = torch.tensor([[0, 3, 3, 1], [1, 1, 4, 0], [3, 0, 1, 4]])
-    found = moved_tokens(lm, logit_geometry(lm, name), directions, strongest, {"input_ids": ids}, 6)
+    found = moved_tokens(lm, logit_geometry(lm.head, name), directions, strongest, {"input_ids": ids}, 6)
     with torch.no_grad():
         states = lm.final_hidden({"input_ids": ids})[:, -1]
     for layer, mode in np.ndindex(3, 4):
         vector, state = directions[layer, mode, :, None], states[strongest[layer, mode]]
-        logits = logit_geometry(lm, name).logit_directions(vector, state)[:, 0]
+        logits = logit_geometry(lm.head, name).logit_directions(vector, state)[:, 0]
         order = logits.argsort()
         assert found["raised.tokens"][layer, mode].tolist() == order.flip(0)[:6].tolist()
         assert found["lowered.tokens"][layer, mode].tolist() == order[:6].tolist()

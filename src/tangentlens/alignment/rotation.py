@@ -13,6 +13,8 @@ from torch import Tensor
 
 from tangentlens.alignment.joint_diagonalisation import jointly_diagonalise
 from tangentlens.errors import InvalidInputError
+from tangentlens.records import Eigenpairs
+from tangentlens.tensors import ArrayLike, real_tensor
 
 N_AXIS, M_AXIS, DIAGONAL = (1, 0), (0, 1), (1, 1)
 
@@ -38,7 +40,7 @@ class RotatedModes:
 
 
 def rotate_by_frequency(
-    vectors: Tensor, p: int, directions: Sequence[tuple[int, int]] = (N_AXIS, M_AXIS, DIAGONAL)
+    vectors: ArrayLike | Eigenpairs, p: int, directions: Sequence[tuple[int, int]] = (N_AXIS, M_AXIS, DIAGONAL)
 ) -> RotatedModes:
     """Rotate orthonormal modes so that the torus Laplacians restricted to them are jointly as diagonal as possible.
 
@@ -49,7 +51,7 @@ def rotate_by_frequency(
     one after the other, what leaks out of the cliff mixes the frequencies found first.
 
     Args:
-        vectors: (p^2, d) orthonormal modes in columns.
+        vectors: (p^2, d) orthonormal modes in columns, an array, or Eigenpairs for their modes.
         p: modulus.
         directions: steps (s, t) on the torus.
 
@@ -57,13 +59,13 @@ def rotate_by_frequency(
         InvalidInputError: the vectors are not orthonormal columns over p^2 rows.
         NumericalError: the vectors hold NaN or infinity.
     """
-    if vectors.ndim != 2 or len(vectors) != p * p or vectors.shape[1] == 0:
+    V = real_tensor(vectors.modes if isinstance(vectors, Eigenpairs) else vectors, "vectors").to(torch.float64)
+    if V.ndim != 2 or len(V) != p * p or V.shape[1] == 0:
         raise InvalidInputError(
-            f"modes of shape {tuple(vectors.shape)} do not lie over the {p} x {p} pairs",
+            f"modes of shape {tuple(V.shape)} do not lie over the {p} x {p} pairs",
             where="rotate_by_frequency",
             remedy=f"Give a matrix of {p * p} rows.",
         )
-    V = vectors.to(torch.float64)
     joint = jointly_diagonalise(torch.stack([_restricted_laplacian(V, p, step) for step in directions]))
     error = float((V.T @ V - torch.eye(V.shape[1], dtype=V.dtype, device=V.device)).abs().max())
     if error > 1e-4:

@@ -13,8 +13,12 @@ from tangentlens.baselines.activations import activation_pca, best_layer, conjug
 from tangentlens.baselines.gradients import gradient_functions
 from tangentlens.baselines.loss_kernel import loss_kernel_functions
 from tangentlens.baselines.probe import probe_percent
+from tangentlens.errors import InvalidInputError
 from tangentlens.features.functions import random_functions
+from tangentlens.models.functional import Inputs, batch_size
 from tangentlens.models.sites import Site
+from tangentlens.records import Eigenpairs
+from tangentlens.tensors import ArrayLike, real_tensor
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Task:
 
     Attributes:
         model: any module.
-        inputs: what it is called with.
+        inputs: what it is called with, a tensor, a tuple or a dict of tensors.
         labels: (N,) the right outputs; only the loss kernel and the train half that picks a layer see them.
         example_loss: (N, C) outputs and (N,) labels to (N,) losses.
         layers: name -> site, in the order of the network.
@@ -53,7 +57,7 @@ class Task:
     """
 
     model: nn.Module
-    inputs: Tensor | tuple[Tensor, ...]
+    inputs: Inputs
     labels: Int[Tensor, " N"]
     example_loss: Callable[[Tensor, Tensor], Tensor]
     layers: Mapping[str, Site]
@@ -64,16 +68,22 @@ class Task:
 
 
 def leaderboard(
-    task: Task, modes: Float[Tensor, "N d"], *, seconds: float, generator: torch.Generator
+    task: Task, modes: ArrayLike | Eigenpairs, *, seconds: float, generator: torch.Generator
 ) -> tuple[Row, ...]:
     """The kernel's modes against every baseline at as many functions of the input, and a supervised ceiling.
 
     Args:
         task: the network and the features.
-        modes: (N, d) the kernel's leading modes; d is the budget.
+        modes: (N, d) the kernel's leading modes, an array, or Eigenpairs, of which the converged ones within the
+            rank count; d is the budget.
         seconds: what they cost.
         generator: of the random functions.
+
+    Raises:
+        InvalidInputError: a part of the task does not fit the number of inputs; names it.
     """
+    modes = real_tensor(modes.modes if isinstance(modes, Eigenpairs) else modes, "modes")
+    _check(task, modes)
     k, last = modes.shape[1], task.layers[task.last].values
     ways: dict[str, Callable[[], Tensor]] = {
         "conjugate_kernel": lambda: conjugate_functions(last, k),
@@ -94,6 +104,24 @@ def leaderboard(
     rows.append(Row("pca.best_layer", chosen.dimension, sum(r.seconds for r in rows if r.method.startswith("pca.")),
                     chosen.percents, f"{picked}, picked on the train rows"))  # fmt: skip
     return (*rows, _ceiling(task))
+
+
+def _check(task: Task, modes: Tensor) -> None:
+    rows = batch_size(task.inputs)
+    if task.last not in task.layers:
+        raise InvalidInputError(
+            f"there is no layer {task.last!r}", where="last", remedy=f"The layers are {', '.join(task.layers)}."
+        )
+    columns = {"modes": modes, **{f"families[{name!r}]": F for name, F in task.families.items()}}
+    flat = [name for name, matrix in columns.items() if matrix.ndim != 2]
+    if flat:
+        raise InvalidInputError("expected a matrix of columns over the inputs", where=flat[0], remedy="Give (N, d).")
+    over_inputs = {**columns, "labels": task.labels, **{f"layers[{n!r}]": s.values for n, s in task.layers.items()}}
+    for name, values in over_inputs.items():
+        if len(values) != rows:
+            raise InvalidInputError(
+                f"{len(values)} rows for {rows} inputs", where=name, remedy="Give one row for each input."
+            )
 
 
 def _gradient(site: Site, k: int) -> Callable[[], Tensor]:

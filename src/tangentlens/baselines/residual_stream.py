@@ -6,7 +6,8 @@ from torch import Tensor
 
 from tangentlens.features.functions import principal_functions
 from tangentlens.kernels.stages import HIDDEN, cut
-from tangentlens.models.language_model import Batch, LanguageModel, last_positions
+from tangentlens.models.batches import Batch, last_positions
+from tangentlens.models.language_model import LanguageModel
 
 _WINDOWS = 64  # run at once
 

@@ -9,7 +9,6 @@ from tangentlens.doctor.record import Check, Verdict
 from tangentlens.doctor.subject import Subject
 from tangentlens.kernels.stages import HIDDEN
 from tangentlens.kernels.stagewise import StagewiseKernel
-from tangentlens.models.language_model import differentiable_attention
 
 # of inner products that go through every block: far above rounding, a few times 1e-6 in Gemma's 18 blocks in float32
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
@@ -24,18 +23,17 @@ def adjointness(subject: Subject) -> Check:
     """
     blocks = [planned for planned in subject.planned if planned.index < len(subject.chain.stages) - 1]
     names = {full for planned in blocks for full in planned.names.values()}
-    with differentiable_attention(subject.lm.model):
-        kernel = _kernel(subject, names)
-        generator = torch.Generator().manual_seed(subject.seed)
-        z = torch.randn(kernel.shape[0], 1, generator=generator, dtype=torch.float64).to(kernel.device, kernel.dtype)
-        pulled = kernel.pull(z)
-        moved = {name: _direction(gradient, generator) for name, gradient in pulled.items()}
-        error = _error(kernel, z, pulled, moved)
-        limit = _TOLERANCE.get(kernel.dtype, 5e-2)
-        if error <= limit:
-            found = f"<J^T z, u> = <z, J u> to {error:.1e} over all {len(names)} parameters of the blocks"
-            return Check("adjointness", Verdict.FINE, found, error)
-        place = _first_block(subject, kernel, z, pulled, moved, limit)
+    kernel = _kernel(subject, names)
+    generator = torch.Generator().manual_seed(subject.seed)
+    z = torch.randn(kernel.shape[0], 1, generator=generator, dtype=torch.float64).to(kernel.device, kernel.dtype)
+    pulled = kernel.pull(z)
+    moved = {name: _direction(gradient, generator) for name, gradient in pulled.items()}
+    error = _error(kernel, z, pulled, moved)
+    limit = _TOLERANCE.get(kernel.dtype, 5e-2)
+    if error <= limit:
+        found = f"<J^T z, u> = <z, J u> to {error:.1e} over all {len(names)} parameters of the blocks"
+        return Check("adjointness", Verdict.FINE, found, error)
+    place = _first_block(subject, kernel, z, pulled, moved, limit)
     return Check(
         "adjointness",
         Verdict.FAILS,
@@ -52,7 +50,7 @@ def _kernel(subject: Subject, names: Iterable[str]) -> StagewiseKernel:
     inputs = [every[planned.index] for planned in subject.planned]
     windows = len(inputs[0][HIDDEN])
     units = torch.eye(d, dtype=torch.float64, device=inputs[0][HIDDEN].device).expand(windows, -1, -1)
-    return StagewiseKernel(subject.lm, subject.planned, inputs, units, tuple(names), "all blocks")
+    return StagewiseKernel(subject.planned, inputs, units, tuple(names), "all blocks")
 
 
 def _direction(gradient: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,6 @@ from tangentlens.kernels.budget import free_memory
 from tangentlens.kernels.pilot import COMBINATIONS, WINDOWS, pilot_passes
 from tangentlens.kernels.recording import Recording
 from tangentlens.kernels.stages import HIDDEN
-from tangentlens.models.language_model import differentiable_attention
 
 _PROBES = 2  # random directions of a sweep beside its own
 _TIMED = 3  # backward passes that are timed
@@ -95,8 +94,7 @@ def duration(subject: Subject) -> Check:
     """How long the pilot and the backward passes of a sweep of that size take."""
     block, task = subject.largest_block, subject.task
     blocks, passes = len(subject.lm.blocks), _passes(subject)
-    with differentiable_attention(subject.lm.model):
-        forward, backward = (seconds / PLAN_WINDOWS for seconds in _timed(block))
+    forward, backward = (seconds / PLAN_WINDOWS for seconds in _timed(block))
     pilot = blocks * backward * (pilot_passes(task.windows, task.directions) if _piloted(subject) else 0)
     swept = blocks * task.windows * (forward + passes * backward)
     found = (

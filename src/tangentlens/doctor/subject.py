@@ -12,7 +12,7 @@ from tangentlens.kernels.language_groups import resolve_language_groups
 from tangentlens.kernels.plan import make_plan
 from tangentlens.kernels.stages import Chain, Stage, cut
 from tangentlens.models.functional import Inputs, functional_model
-from tangentlens.models.language_model import LanguageModel, differentiable_attention
+from tangentlens.models.language_model import LanguageModel, working_copy
 
 PLAN_WINDOWS = 7  # as many as a plan looks at
 PADDING = 3  # positions that are put before or behind a window
@@ -66,8 +66,12 @@ class Subject:
     @property
     def positions(self) -> int | None:
         """The longest window that the model's config knows of; None where it names none."""
-        limit = getattr(self.lm.model.config, "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        return self.lm.positions
+
+    @cached_property
+    def working(self) -> LanguageModel:
+        """The copy of the model that is differentiated."""
+        return working_copy(self.lm)
 
     def wanted(self, preset: str) -> tuple[str, ...]:
         """The parameters of a preset of groups; none where the model has none of a name that the preset knows."""
@@ -86,15 +90,13 @@ class Subject:
     def windows(self, count: int, length: int) -> dict[str, Tensor]:
         """Windows of random tokens, without padding."""
         generator = torch.Generator().manual_seed(self.seed)
-        vocabulary = self.lm.unembedding.shape[0]
-        ids = torch.randint(vocabulary, (count, length), generator=generator)
+        ids = torch.randint(self.lm.vocabulary, (count, length), generator=generator)
         return {"input_ids": ids.to(self.lm.unembedding.device)}
 
     @cached_property
     def chain(self) -> Chain:
         """The model cut into stages, for windows as long as the probe."""
-        with differentiable_attention(self.lm.model):
-            return cut(self.lm, self.probe)
+        return cut(self.working, self.probe)
 
     @cached_property
     def planned(self) -> tuple[PlannedStage, ...]:
@@ -102,21 +104,19 @@ class Subject:
 
         All parameters that a block uses are named, also those without factors.
         """
-        with differentiable_attention(self.lm.model):
-            inputs = self.chain.inputs(self.probe)
-            stages = list(enumerate(self.chain.stages))[1:]
-            return tuple(plan_stage(self.lm, i, stage, inputs[i]) for i, stage in reversed(stages))
+        inputs = self.chain.inputs(self.probe)
+        stages = list(enumerate(self.chain.stages))[1:]
+        return tuple(plan_stage(self.working, i, stage, inputs[i]) for i, stage in reversed(stages))
 
     @cached_property
     def largest_block(self) -> Block:
         """The block with the most weights, on windows of the length asked for."""
         batch = self.windows(PLAN_WINDOWS, self.task.length)
-        with differentiable_attention(self.lm.model):
-            chain = cut(self.lm, batch)
-            inputs = chain.inputs(batch)
-            sizes = [sum(p.numel() for p in stage.module.parameters()) for stage in chain.stages[1:-1]]
-            index = 1 + sizes.index(max(sizes))
-            planned = plan_stage(self.lm, index, chain.stages[index], inputs[index])
+        chain = cut(self.working, batch)
+        inputs = chain.inputs(batch)
+        sizes = [sum(p.numel() for p in stage.module.parameters()) for stage in chain.stages[1:-1]]
+        index = 1 + sizes.index(max(sizes))
+        planned = plan_stage(self.working, index, chain.stages[index], inputs[index])
         held = sum(tensor.numel() * tensor.element_size() for stage in inputs for tensor in stage.values())
         return Block(planned, inputs[index], held // PLAN_WINDOWS)
 
@@ -135,6 +135,8 @@ def plan_stage(lm: LanguageModel, index: int, stage: Stage, inputs: Inputs) -> P
         raise UnsupportedModelError(error.what, where=place, remedy=error.remedy) from error
     full = {id(parameter): name for name, parameter in lm.model.named_parameters()}
     names = {
-        name: full[id(parameter)] for name, parameter in stage.module.named_parameters() if name in plan.parameters
+        name: full[id(parameter)]
+        for name, parameter in stage.module.named_parameters()
+        if name in plan.parameters and id(parameter) in full
     }
     return PlannedStage(index, view, plan, names)

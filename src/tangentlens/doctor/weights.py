@@ -1,13 +1,8 @@
 """What the model's weights allow: which are tied, whether the stages are the model, which weights have factors."""
 
-import torch
-
-from tangentlens.doctor.agreement import relative_difference, tolerance
 from tangentlens.doctor.record import Check, Verdict
 from tangentlens.doctor.subject import Subject
 from tangentlens.kernels.plan import ParameterPlan, Strategy
-from tangentlens.kernels.stages import HIDDEN
-from tangentlens.models.language_model import differentiable_attention
 
 _NAMED = 3  # of many weights in a sentence
 
@@ -27,28 +22,18 @@ def ties(subject: Subject) -> Check:
 
 
 def stages(subject: Subject) -> Check:
-    """The blocks, each run alone on what the one before it gives, end in the model's final hidden state."""
-    lm = subject.lm
-    with differentiable_attention(lm.model), torch.no_grad():
-        whole = lm.final_hidden(subject.probe)[:, -1]
-        inputs = subject.chain.inputs(subject.probe)
-        hidden = subject.chain.stages[0].module(**inputs[0])
-        for stage, given in zip(subject.chain.stages[1:], inputs[1:], strict=True):
-            hidden = stage.module(**{**given, HIDDEN: hidden.view_as(given[HIDDEN])})
-    difference = relative_difference(whole, hidden)
-    if difference > tolerance(whole.dtype):
-        return Check(
-            "stages",
-            Verdict.FAILS,
-            f"the blocks run one by one give another final hidden state ({difference:.1e})",
-            difference,
-            "A block takes something from the others beside the hidden state; take its kernel with tl.entk.",
-        )
+    """The blocks, each run alone on what the one before it gives, end in the model's final hidden state.
+
+    Raises:
+        UnsupportedModelError: they do not.
+    """
+    subject.chain.check(subject.probe)
+    difference = subject.chain.difference(subject.probe)
     calls = sum(len(planned.plan.calls) for planned in subject.planned)
     return Check(
         "stages",
         Verdict.FINE,
-        f"{len(lm.blocks)} blocks run one by one, {calls} calls of torch, give the model's hidden state "
+        f"{len(subject.lm.blocks)} blocks run one by one, {calls} calls of torch, give the model's hidden state "
         f"(to {difference:.1e})",
         difference,
     )

@@ -8,6 +8,8 @@ from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.operators import LinearOperator
 from tangentlens.records import Eigenpairs
 
+_SMALLEST, _LARGEST = 1e-140, 1e140  # entries with float64 squares and sums of squares
+
 
 def float64_device(op: LinearOperator) -> torch.device:
     """The operator's device, or the CPU where that has no float64 (Apple's)."""
@@ -18,7 +20,7 @@ def product(op: LinearOperator, V: Float[Tensor, "n b"]) -> Float[Tensor, "n b"]
     """K V in float64, from a product in the operator's own dtype.
 
     Raises:
-        NumericalError: the product has NaN or infinity; names the operator.
+        NumericalError: the product has NaN or infinity, or numbers whose squares overflow; names the operator.
         InvalidInputError: the product has another shape than V.
     """
     W = op @ V
@@ -29,6 +31,7 @@ def product(op: LinearOperator, V: Float[Tensor, "n b"]) -> Float[Tensor, "n b"]
             remedy="A symmetric operator returns as many rows and columns as it is given.",
         )
     require_finite(W, op.name)
+    require_scale(W, op.name, least=0.0)
     return W.detach().to(dtype=torch.float64, device=V.device)
 
 
@@ -40,6 +43,17 @@ def require_finite(W: Float[Tensor, "n b"], name: str) -> None:
             where=name,
             remedy="Look for NaN or very large numbers in this group's parameters and in the inputs "
             "(training may have diverged); float64 helps where float32 overflows.",
+        )
+
+
+def require_scale(W: Float[Tensor, "n b"], name: str, least: float = _SMALLEST) -> None:
+    """Raise NumericalError, naming the operator, where squares of the entries of W overflow or all vanish."""
+    largest = float(W.abs().max()) if W.numel() else 0.0
+    if largest > _LARGEST or 0 < largest < least:
+        raise NumericalError(
+            f"the operator has entries of {largest:.1e}, whose squares cannot be represented",
+            where=name,
+            remedy="Scale the model's outputs or the operator: ScaledOperator(op, factor).",
         )
 
 

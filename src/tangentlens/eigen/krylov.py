@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.blas import multiply, top_eigh
-from tangentlens.eigen.certificate import float64_device, product, require_symmetric
+from tangentlens.eigen.certificate import float64_device, product, require_scale, require_symmetric
 from tangentlens.eigen.orthonormal import complement, random_columns
 from tangentlens.operators import LinearOperator
 
@@ -111,6 +111,8 @@ class KrylovSpace:
         """Take the first `count` pending columns A into the basis: one product with K, one orthogonalisation."""
         m, A, kept = self.size, self._pending[:, :count], self._pending[:, count:]
         W = product(self._op, A)
+        if self.steps == 0:
+            require_scale(W, self._op.name)
         self.products += count
         self.steps += 1
         self.scale = max(self.scale, float(torch.linalg.vector_norm(W, dim=0).max()))

@@ -12,6 +12,7 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
+from tangentlens.tensors import ArrayLike, real_tensor
 
 _ROUNDING = 1e-10  # of the longest product: what is shorter adds nothing to a space
 
@@ -50,7 +51,7 @@ class Projection:
 
 def rayleigh_ritz(
     op: LinearOperator,
-    space: Float[Tensor, "n m"],
+    space: ArrayLike | Eigenpairs,
     k: int,
     tol: float,
     *,
@@ -65,7 +66,7 @@ def rayleigh_ritz(
 
     Args:
         op: symmetric (n, n).
-        space: columns that span the space; m >= k.
+        space: (n, m) columns that span the space, m >= k: an array, or Eigenpairs for their vectors.
         k: pairs returned.
         tol: relative residual that counts as converged.
         steps: how often the space grows, by at most k columns, while pairs are above the tolerance.
@@ -75,11 +76,12 @@ def rayleigh_ritz(
         InvalidInputError: the space has fewer than k independent columns, or another number of rows.
         NumericalError: NaN or infinity in a product; names the operator.
     """
-    if space.ndim != 2 or space.shape[0] != op.shape[0] or space.shape[1] < k:
+    columns = real_tensor(space, "space")
+    if columns.ndim != 2 or columns.shape[0] != op.shape[0] or columns.shape[1] < k:
         raise InvalidInputError(
-            f"a space of shape {tuple(space.shape)} cannot hold {k} eigenvectors", remedy=f"Give {op.shape[0]} rows."
+            f"a space of shape {tuple(columns.shape)} cannot hold {k} eigenvectors", remedy=f"Give {op.shape[0]} rows."
         )
-    basis = orthonormal_basis(space, k)
+    basis = orthonormal_basis(columns, k)
     projection = Projection(basis, product(op, basis), op.eps)
     for step in range(steps):
         progress("products", step + 1, steps + 1)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,18 +17,20 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
 from tangentlens.tensors import ArrayLike, real_tensor
 
+Whole = int | np.integer[Any]
+
 _log = logging.getLogger(__name__)
 _USUAL = 25  # pairs where the user names no number
 
 
 def top_eigenpairs(
     op: LinearOperator,
-    k: int | None = None,
+    k: Whole | None = None,
     tol: float = 1e-6,
     *,
     method: str = "auto",
     start: ArrayLike | Eigenpairs | None = None,
-    max_products: int | None = None,
+    max_products: Whole | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Eigenpairs:
@@ -57,14 +60,15 @@ def top_eigenpairs(
     """
     _check_operator(op)
     n = op.shape[0]
-    k = min(_USUAL, n) if k is None else k
     _check_numbers(n, k, tol, max_products)
+    k = min(_USUAL, n) if k is None else int(k)
+    most = None if max_products is None else int(max_products)
     columns = None if start is None else _start_columns(start, n)
     chosen = _choose(op, k, method, columns)
     if chosen == "dense":
         pairs = dense_eigenpairs(op, k, tol, progress=progress)
     else:
-        pairs = block_lanczos(op, k, tol, start=columns, max_products=max_products, seed=seed, progress=progress)
+        pairs = block_lanczos(op, k, tol, start=columns, max_products=most, seed=seed, progress=progress)
     as_asked = bool(pairs.converged.all()) and pairs.rank == k
     _log.log(logging.INFO if as_asked else logging.WARNING, "%s: %s", op.name, pairs.explain())
     return pairs
@@ -115,12 +119,14 @@ def _check_operator(op: object) -> None:
         raise InvalidInputError("the operator has no rows", where=op.name, remedy="Take at least one example.")
 
 
-def _check_numbers(n: int, k: int, tol: float, max_products: int | None) -> None:
+def _check_numbers(n: int, k: Whole | None, tol: float, max_products: Whole | None) -> None:
+    usual = min(_USUAL, n)
+    k = usual if k is None else k
     if not _is_whole(k) or not 1 <= k <= n:
         raise InvalidInputError(
             f"k = {k} eigenpairs of an operator with {n} rows",
             where="k",
-            remedy=f"Choose k from 1 to {n}, or leave it out for {min(_USUAL, n)}.",
+            remedy=f"Choose k from 1 to {n}, or leave it out for {usual}.",
         )
     if not 0 < tol < math.inf:
         raise InvalidInputError(f"tol = {tol} is not positive", where="tol", remedy="Choose for example 1e-6.")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.records import Eigenpairs
 
 
@@ -46,9 +46,9 @@ def degenerate_blocks(pairs: Eigenpairs) -> Int[Tensor, " k"]:
     """(k,) number of the block of each eigenpair; neighbours closer than the sum of their error bounds share one.
 
     Inside a block the vectors are arbitrary, only their span is determined. Rounding counts as an error: values that
-    agree to 1e-12 of the largest are one.
+    agree to 1e-12 of the largest or to `Eigenpairs.rounding` are one, so that all pairs beyond the numerical rank are.
     """
-    rounding = 1e-12 * float(pairs.values.abs().max())
+    rounding = max(1e-12 * float(pairs.values.abs().max()), pairs.rounding)
     errors = pairs.value_errors.nan_to_num(nan=0.0) + rounding
     apart = pairs.values[:-1] - pairs.values[1:] > errors[:-1] + errors[1:]
     return torch.cat([apart.new_zeros(1), apart]).cumsum(0)
@@ -64,12 +64,15 @@ def match_modes(earlier: Eigenpairs, later: Eigenpairs) -> Matching:
 
     Raises:
         InvalidInputError: the two have different numbers of rows or of modes.
+        NumericalError: a value or a vector is NaN or infinite.
     """
     if earlier.vectors.shape != later.vectors.shape:
         raise InvalidInputError(
             f"modes of shape {tuple(earlier.vectors.shape)} cannot be matched with {tuple(later.vectors.shape)}",
             remedy="Take as many modes of the same inputs at every checkpoint.",
         )
+    for which, pairs in (("earlier", earlier), ("later", later)):
+        _require_numbers(pairs, f"{which} checkpoint")
     overlaps = _space_overlaps(earlier, later)
     order = torch.linspace(0, 1, len(overlaps), dtype=torch.float64)
     keep_order = 1e-9 * (order[:, None] - order[None, :]) ** 2  # decides between equals alone
@@ -86,6 +89,7 @@ def track_modes(checkpoints: Sequence[Eigenpairs]) -> ModeTracks:
 
     Raises:
         InvalidInputError: no checkpoint, or checkpoints of different shapes.
+        NumericalError: a value or a vector is NaN or infinite.
     """
     if not checkpoints:
         raise InvalidInputError("there is no checkpoint to track", remedy="Give at least one.")
@@ -99,6 +103,13 @@ def track_modes(checkpoints: Sequence[Eigenpairs]) -> ModeTracks:
     return ModeTracks(
         torch.stack(positions), torch.stack(values), torch.stack(overlaps) if overlaps else torch.zeros(0, width)
     )
+
+
+def _require_numbers(pairs: Eigenpairs, where: str) -> None:
+    if not bool(pairs.values.isfinite().all() and pairs.vectors.isfinite().all()):
+        raise NumericalError(
+            "the eigenpairs hold NaN or infinity", where=where, remedy="Leave out checkpoints after training diverged."
+        )
 
 
 def _space_overlaps(earlier: Eigenpairs, later: Eigenpairs) -> Float[Tensor, "k k"]:

@@ -18,34 +18,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.models.functional import Inputs, PickOutput, functional_model
 from tangentlens.models.sites import Site
+from tangentlens.records import Eigenpairs
+from tangentlens.tensors import ArrayLike, real_tensor
 
 _UNCORRELATED = 1e-7  # of the length of Z times that of the function, which bounds the length of Z^T q
 
 
-def patterns(site: Site, functions: Tensor) -> Float[Tensor, "w k"]:
+def patterns(site: Site, functions: ArrayLike | Eigenpairs) -> Float[Tensor, "w k"]:
     """(w, k) unit columns: the direction of the site that goes with each function of the input.
 
     A function that is uncorrelated with all that varies there (the constant is) has no direction and is left out.
 
     Args:
         site: of inputs or activations, one row for each input.
-        functions: (N, n) modes, or other functions of the input.
+        functions: (N, n) modes, or other functions of the input: an array, or Eigenpairs for their modes.
 
     Returns:
         k <= n columns, in the order of the functions.
 
     Raises:
         InvalidInputError: the numbers of rows differ.
+        NumericalError: a function holds NaN or infinity.
     """
     Z = (site.values - site.around).to(torch.float64)
-    if functions.ndim != 2 or len(functions) != len(Z):
-        raise InvalidInputError(
-            f"functions of shape {tuple(functions.shape)} over {len(Z)} rows", where=site.name, remedy="Give (N, k)."
-        )
-    Q = functions.to(Z)
+    Q = _columns(functions, len(Z), site.name).to(Z)
     carried = Z.T @ Q
     sizes = torch.linalg.vector_norm(carried, dim=0)
     limits = _UNCORRELATED * torch.linalg.matrix_norm(Z) * torch.linalg.vector_norm(Q, dim=0)
@@ -55,7 +54,7 @@ def patterns(site: Site, functions: Tensor) -> Float[Tensor, "w k"]:
 
 
 def parameter_directions(
-    model: nn.Module, inputs: Inputs, functions: Tensor, *, output: PickOutput | None = None
+    model: nn.Module, inputs: Inputs, functions: ArrayLike | Eigenpairs, *, output: PickOutput | None = None
 ) -> Float[Tensor, "P k"]:
     """(P, k) unit columns: gradients of the amplitude that each function of the input has in the outputs.
 
@@ -67,23 +66,32 @@ def parameter_directions(
     Args:
         model: any module; its trainable parameters are laid out as in `parameter_site`.
         inputs: what it is called with.
-        functions: (N, k).
+        functions: (N, n), an array, or Eigenpairs for their modes.
         output: from what the model returns to its (N, C) outputs.
+
+    Returns:
+        k <= n columns, in the order of the functions: one that is uncorrelated with the outputs has no direction.
+
+    Raises:
+        InvalidInputError: the numbers of rows differ.
+        NumericalError: a function holds NaN or infinity.
     """
     view = functional_model(model, output)
     leaves = {name: value.detach().clone().requires_grad_() for name, value in view.trainable.items()}
     with torch.enable_grad():
         outputs = view(leaves, inputs)
-        Q = functions.to(outputs)
-        weights = (outputs - outputs.mean(dim=0)).T.detach() @ Q  # (C, k)
-        weights = weights / torch.linalg.vector_norm(weights, dim=0).clamp_min(torch.finfo(weights.dtype).tiny)
+        F = (outputs - outputs.mean(dim=0)).detach()
+        Q = _columns(functions, len(F), "parameters").to(F)
+        weights = F.T @ Q  # (C, n)
+        lengths = torch.linalg.vector_norm(weights, dim=0)
+        kept = lengths > _UNCORRELATED * torch.linalg.matrix_norm(F) * torch.linalg.vector_norm(Q, dim=0)
         columns = [
             _flat_gradient(outputs, list(leaves.values()), torch.outer(q, c))
-            for q, c in zip(Q.T, weights.T, strict=True)
+            for q, c in zip(Q.T[kept], (weights / lengths).T[kept], strict=True)
         ]
-    directions = torch.stack(columns, dim=1).to(torch.float64)
-    unit: Tensor = directions / torch.linalg.vector_norm(directions, dim=0)
-    return unit
+    size = sum(leaf.numel() for leaf in leaves.values())
+    directions = torch.stack(columns, dim=1).to(torch.float64) if columns else torch.zeros(size, 0, dtype=torch.float64)
+    return torch.nn.functional.normalize(directions, dim=0)
 
 
 def random_directions(w: int, k: int, generator: torch.Generator) -> Float[Tensor, "w k"]:
@@ -104,3 +112,16 @@ def _flat_gradient(outputs: Tensor, leaves: list[Tensor], cotangent: Tensor) -> 
         outputs, leaves, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
     )
     return torch.cat([gradient.flatten() for gradient in found])
+
+
+def _columns(functions: ArrayLike | Eigenpairs, rows: int, where: str) -> Float[Tensor, "N n"]:
+    modes = real_tensor(functions.modes if isinstance(functions, Eigenpairs) else functions, where)
+    if modes.ndim != 2 or len(modes) != rows:
+        raise InvalidInputError(
+            f"functions of shape {tuple(modes.shape)} over {rows} rows",
+            where=where,
+            remedy="Give one row for each input and one column for each function.",
+        )
+    if not bool(modes.isfinite().all()):
+        raise NumericalError("the functions hold NaN or infinity", where=where, remedy="Leave those columns out.")
+    return modes

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.interventions.edits import Edit
-from tangentlens.models.language_model import Batch, LanguageModel, hidden_of
+from tangentlens.models.batches import Batch
+from tangentlens.models.chain import hidden_of
+from tangentlens.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import UnsupportedModelError
+from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.compressed import FrameParts
 from tangentlens.kernels.factors import Part, part
@@ -22,8 +22,8 @@ from tangentlens.kernels.plan import Plan, Strategy, make_plan
 from tangentlens.kernels.recording import Recording
 from tangentlens.kernels.stages import HIDDEN, Chain, Stage
 from tangentlens.kernels.sweep_workspace import SweepWorkspace
+from tangentlens.models.batches import Batch
 from tangentlens.models.functional import FunctionalModel, functional_model, take
-from tangentlens.models.language_model import Batch
 from tangentlens.progress import Progress
 
 # of one stage's graph, which decides how many windows are run at a time: with 16 of Gemma's, tensors stay in the cache
@@ -64,10 +64,16 @@ def plan_stages(chain: Chain, batch: Batch, wanted: Mapping[int, str]) -> list[P
         the stages from the last down to the lowest that uses a wanted parameter.
 
     Raises:
+        InvalidInputError: no stage holds a wanted parameter.
         UnsupportedModelError: a wanted parameter is used in a way that has no factors; names it and the place.
     """
     inputs = chain.inputs(batch)
-    lowest = min(i for i, stage in enumerate(chain.stages) if _held(stage, wanted, chain, i))
+    holding = [i for i, stage in enumerate(chain.stages) if _held(stage, wanted, chain, i)]
+    if not holding:
+        raise InvalidInputError(
+            "none of these parameters is on the way to the final hidden state", where=", ".join(wanted.values())
+        )
+    lowest = min(holding)
     planned = []
     for index in range(len(chain.stages) - 1, lowest - 1, -1):
         stage = chain.stages[index]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
@@ -41,7 +40,7 @@ def collect(
         UnsupportedModelError: the forward pass takes another way than the pilot's, or examples influence each other.
     """
     total = batch_size(inputs)
-    pieces = []
+    joined: dict[int, Part] = {}
     for start in range(0, total, chunk):
         batch = take(inputs, slice(start, min(start + chunk, total)))
         examples = batch_size(batch)
@@ -49,8 +48,22 @@ def collect(
         if witnesses is not None:
             witnesses.check(recording.output[:examples], start)
         found = _parts(recording, plan, uses, directions, len(recording.output))
-        pieces.append({index: part.rows(slice(0, examples)) for index, part in found.items()})
-    return _joined(pieces)
+        del recording
+        for index in list(found):
+            piece = found.pop(index).rows(slice(0, examples))
+            joined[index] = piece if examples == total else _placed(joined.get(index), piece, start, total)
+    return joined
+
+
+def _placed(whole: Part | None, piece: Part, start: int, total: int) -> Part:
+    """The factors of all examples with those of a piece of the batch in their place."""
+    if whole is None:
+        left = piece.left.new_empty(total, *piece.left.shape[1:])
+        right = piece.right.new_empty(len(piece.right), total, *piece.right.shape[2:])
+        whole = Part(left, right, piece.axes, piece.one_hot, piece.value_sizes)
+    rows = slice(start, start + piece.right.shape[1])
+    whole.left[rows], whole.right[:, rows] = piece.left, piece.right
+    return whole
 
 
 def _parts(
@@ -79,14 +92,3 @@ def backward(
     columns = directions.to(outputs).T  # (R, C)
     cotangents = columns[:, None, :].expand(-1, outputs.shape[0], -1)
     return list(vectorised_grad([outputs], edges, [cotangents]))
-
-
-def _joined(pieces: list[dict[int, Part]]) -> dict[int, Part]:
-    if len(pieces) == 1:
-        return pieces[0]
-    joined = {}
-    for index, first in pieces[0].items():
-        left = torch.cat([piece[index].left for piece in pieces])
-        right = torch.cat([piece[index].right for piece in pieces], dim=1)
-        joined[index] = Part(left, right, first.axes, first.one_hot, first.value_sizes)
-    return joined

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.kernels.factors import Part
+from tangentlens.models.working_copy import plain_torch
 from tangentlens.operators import LinearOperator
 
 _WORKSPACE = 512 * 2**20  # bytes that the temporaries of one block of columns may take
@@ -56,7 +57,8 @@ class CompressedKernel(LinearOperator):
 
     def matmat(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
         rows = slice(0, self.directions)
-        return torch.cat([self._pushed(block, rows) for block in V.split(self.width, dim=1)], dim=1)
+        with plain_torch():
+            return torch.cat([self._pushed(block, rows) for block in V.split(self.width, dim=1)], dim=1)
 
     def _pushed(self, V: Float[Tensor, "m k"], rows: slice) -> Float[Tensor, "n k"]:
         """J at some directions of the factors, times J^T v."""

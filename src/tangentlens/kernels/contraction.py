@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tangentlens.kernels.factors import Extents, Part, materialise
 
+_ITEM = 8  # bytes of a number that is accumulated
 _CACHED_BYTES = 16 * 2**20  # temporaries of a block on a CPU; larger ones go through main memory, 2 to 3 times as slow
 
 
@@ -50,8 +51,32 @@ def contract(
     Returns:
         (rows of first, rows of second), rows example-major (i * R + r) where directions are kept.
     """
-    route = token_route if chooses_tokens(first, second, sizes) else gradient_route
+    extents = [p.extents for p in first]
+    tokens = chooses_tokens(first, second, sizes)
+    if tokens and _token_bytes(extents, sizes) > workspace > _gradient_bytes(extents, sizes):
+        tokens = False
+    route = token_route if tokens else gradient_route
     return route(first, second, sizes, workspace, accumulate)
+
+
+def least_workspace(uses: Sequence[Extents], sizes: Sizes) -> int:
+    """Bytes of the temporaries of one pair of examples, by the route that takes less."""
+    return min(_token_bytes(uses, sizes), _gradient_bytes(uses, sizes))
+
+
+def _token_bytes(uses: Sequence[Extents], sizes: Sizes) -> int:
+    positions = max(use.positions * use.shared for use in uses)
+    rows = max(use.positions * use.shared * (use.left + sizes.directions * use.right) for use in uses)
+    return _ITEM * (3 * (positions * _pairs(uses, sizes)) ** 2 + 2 * rows)
+
+
+def _pairs(uses: Sequence[Extents], sizes: Sizes) -> int:
+    """Rows of a token Gram for each position: the directions, where they are kept or a tied weight mixes its sides."""
+    return sizes.directions if sizes.keep or len(uses) > 1 else 1
+
+
+def _gradient_bytes(uses: Sequence[Extents], sizes: Sizes) -> int:
+    return 4 * _ITEM * sizes.directions * uses[0].value
 
 
 def chooses_tokens(first: Sequence[Part], second: Sequence[Part], sizes: Sizes) -> bool:
@@ -86,9 +111,7 @@ def token_route(
     symmetric = first is second
     kept = sizes.rows_per_example
     kernel = first[0].right.new_zeros(sizes.left_examples * kept, sizes.right_examples * kept, dtype=accumulate)
-    positions = max(p.right.shape[2] * p.right.shape[3] for p in (*first, *second))
-    room = min(workspace, _CACHED_BYTES) if kernel.device.type == "cpu" else workspace
-    width = max(1, int((room / (3 * accumulate.itemsize)) ** 0.5 / (positions * kept)))
+    width = _token_width([p.extents for p in (*first, *second)], sizes, workspace, cached=kernel.device.type == "cpu")
     for rows in _blocks(sizes.left_examples, width):
         for columns in _blocks(sizes.right_examples, width):
             if symmetric and columns.start < rows.start:
@@ -102,6 +125,15 @@ def token_route(
             if symmetric and columns.start > rows.start:
                 kernel[j, i] = kernel[i, j].T
     return kernel
+
+
+def _token_width(uses: Sequence[Extents], sizes: Sizes, workspace: int, *, cached: bool) -> int:
+    """Examples in a block, so that Gram matrices stay in the cache and their operands within the workspace."""
+    positions = max(use.positions * use.shared for use in uses)
+    rows = max(use.positions * use.shared * (use.left + sizes.directions * use.right) for use in uses)
+    room = min(workspace, _CACHED_BYTES) if cached else workspace
+    by_gram = int((room / (3 * _ITEM)) ** 0.5 / (positions * _pairs(uses, sizes)))
+    return max(1, min(by_gram, workspace // (2 * _ITEM * rows)))
 
 
 def _token_block(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Tensor:

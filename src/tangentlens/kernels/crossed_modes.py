@@ -9,7 +9,10 @@ from torch import Tensor
 from tangentlens.groups import Group
 from tangentlens.kernels.passes import planned_chain, stagewise_kernel
 from tangentlens.kernels.sweep import Sweep
-from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention
+from tangentlens.models.batches import Batch, some
+from tangentlens.models.language_model import LanguageModel
+from tangentlens.models.soundness import prepared
+from tangentlens.models.working_copy import plain_torch
 from tangentlens.progress import Progress, silent
 
 
@@ -43,15 +46,16 @@ def score_new_windows(
     """
     pairs = swept.swept(group).pairs
     members = Group(group, swept.members[group])
-    with differentiable_attention(lm.model):
-        kernel = stagewise_kernel(*planned_chain(lm, batch, [members]), batch, swept.geometry, members)
+    with plain_torch():
+        working, known = prepared(lm, batch)
+        kernel = stagewise_kernel(*planned_chain(working, known, [members]), known, swept.geometry, members)
         directions = kernel.pull(swept.lift(pairs.vectors).flatten(0, 1).to(kernel.dtype))
-        chain, planned = planned_chain(lm, new, [members])
+        working, new = prepared(lm, new)
+        chain, planned = planned_chain(working, new, [members])
     total = len(new["input_ids"])
     for start in range(0, total, chunk):
-        some = {name: tensor[start : start + chunk] for name, tensor in new.items()}
-        with differentiable_attention(lm.model):
-            kernel = stagewise_kernel(chain, planned, some, swept.geometry, members)
+        with plain_torch():
+            kernel = stagewise_kernel(chain, planned, some(new, slice(start, start + chunk)), swept.geometry, members)
             pushed = kernel.push(directions).double()
         yield torch.unflatten(pushed, 0, (kernel.windows, -1)) / pairs.values
         progress("new windows", min(start + chunk, total), total)

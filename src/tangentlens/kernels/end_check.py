@@ -12,6 +12,7 @@ from tangentlens.errors import NumericalError
 from tangentlens.groups import Group
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factored import Problem
+from tangentlens.kernels.room import WORKSPACE
 from tangentlens.models.functional import take
 
 # far above rounding in a deep model, far below any wrong form
@@ -20,6 +21,7 @@ _SHARE, _SECONDS = 0.03, 0.015  # of the call that the check may take, and secon
 _EXAMPLES = 6  # of rows and columns together, at most
 _KEPT = 2  # directions compared where each is a row
 _BYTES = 2**26  # of gradients of one example that are held at once
+_COLUMNS = 2**20  # of gradients that are multiplied at once in float64
 
 # (group, row examples, column examples, kept directions) -> entries of its kernel, (rows, columns)
 Entries = Callable[[str, Sequence[int], Sequence[int], Sequence[int]], Tensor]
@@ -80,9 +82,11 @@ def _samples(problem: Problem) -> list[Sample]:
     generator = torch.Generator().manual_seed(4)
     left, right = (_drawn(problem, side, generator) for side in problem.sides)
     width = problem.directions.shape[1]
+    held = _EXAMPLES * sum(p.numel() * p.element_size() for p in problem.model.trainable.values())
+    few = _KEPT if held <= problem.room(WORKSPACE) else 1
     samples = []
     for place in range(_EXAMPLES // 2):
-        kept = torch.randperm(width, generator=generator)[:_KEPT].tolist() if problem.keep else range(width)
+        kept = torch.randperm(width, generator=generator)[:few].tolist() if problem.keep else range(width)
         if problem.rows is None:
             chosen = left[2 * place : 2 * place + 2]
             samples.append(Sample(chosen, chosen, tuple(kept)))
@@ -122,7 +126,7 @@ def _expected(problem: Problem, groups: Sequence[Group], sample: Sample) -> dict
     parameters = {name: problem.model.trainable[name] for name in names}
     outputs = {i: _alone(problem, i) for i in sample.examples}
     size = sum(p.numel() * p.element_size() for p in parameters.values())
-    width = max(1, min(_BYTES // max(1, size), len(sample.directions)))
+    width = max(1, min(min(_BYTES, problem.room(WORKSPACE)) // max(1, size), len(sample.directions)))
     blocks = sample.directions if problem.keep else None
     total: dict[str, Tensor] = {}
     for start in range(0, len(sample.directions), len(sample.directions) if blocks else width):
@@ -165,9 +169,12 @@ def _products(
     """Inner products of the examples' gradients, summed over the directions unless they are kept."""
     total: Tensor | float = 0.0
     for name in names:
-        a, b = (torch.stack([gradients[i][name].double() for i in side]) for side in (sample.left, sample.right))
-        if kept:
-            total = total + a.flatten(0, 1) @ b.flatten(0, 1).T
-        else:
-            total = total + a.flatten(1) @ b.flatten(1).T
+        a, b = (torch.stack([gradients[i][name] for i in side]) for side in (sample.left, sample.right))
+        total = total + (_gram(a.flatten(0, 1), b.flatten(0, 1)) if kept else _gram(a.flatten(1), b.flatten(1)))
     return torch.as_tensor(total)
+
+
+def _gram(a: Float[Tensor, "n P"], b: Float[Tensor, "m P"]) -> Float[Tensor, "n m"]:
+    """a b^T in float64, some columns at a time."""
+    pairs = zip(a.split(_COLUMNS, dim=1), b.split(_COLUMNS, dim=1), strict=True)
+    return sum((x.double() @ y.double().T for x, y in pairs), a.new_zeros(len(a), len(b), dtype=torch.float64))

@@ -14,9 +14,10 @@ from torch import Tensor
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.groups import Group, Groups, resolve_groups
 from tangentlens.kernels.budget import parse_budget
+from tangentlens.kernels.cost import dense_bytes, formed_bytes, matrix_free_bytes, pieces, planning_bytes, require
 from tangentlens.kernels.end_check import check_entries
 from tangentlens.kernels.factored import Problem, dense_kernels, oracle_kernel
-from tangentlens.kernels.matrix_free import JacobianOperator, Pieces, Side
+from tangentlens.kernels.matrix_free import JacobianOperator, Side
 from tangentlens.kernels.plan import Plan, Strategy, make_plan
 from tangentlens.kernels.prediction import predict
 from tangentlens.models.functional import (
@@ -154,7 +155,7 @@ def entk(
         output: from what the model returns to the (N, C) tensor; by default the tensor itself, the first of a
             tuple, or the `logits` of a Hugging Face output.
         memory_budget: bytes that the computation may take, a number or "500MB"; by default a quarter of what is free.
-        progress: told about every step.
+        progress: predicted about every step.
 
     Returns:
         the kernels. Dense operators are float64; matrix-free ones have the parameters' dtype.
@@ -218,19 +219,23 @@ def _problem(
     first = as_inputs(inputs, like)
     rows = batch_size(first)
     everything = first if inputs2 is None else concatenate(first, as_inputs(inputs2, like, "inputs2"))
+    require(budget, planning_bytes(view), "the gradients of the parameters")
     view = through_closures(view, everything)
-    plan = make_plan(view, everything)
+    plan = make_plan(view, everything, budget)
     directions = chosen_outputs.directions(plan.outputs).to(device)
     crossed = None if inputs2 is None else rows
-    return Problem(view, plan, everything, crossed, directions, chosen_outputs, budget), chosen
+    return Problem(view, plan, everything, crossed, directions, chosen_outputs, budget, len(chosen) + 1), chosen
 
 
 def _operators(problem: Problem, groups: Sequence[Group], method: str, progress: Progress) -> dict[str, LinearOperator]:
     if method == "matrix_free":
+        require(problem.budget, max(matrix_free_bytes(problem, group) for group in groups), "matrix-free products")
         first, second = _sides(problem)
         return {g.name: _matrix_free(problem, g, first, second) for g in groups}
     if method == "dense":
+        require(problem.budget, dense_bytes(problem, groups), "the gradients of every example")
         return {g.name: _dense(oracle_kernel(problem, g), problem, g) for g in groups}
+    require(problem.budget, formed_bytes(problem, groups), "the kernels")
     kernels = dense_kernels(problem, groups, progress)
     return {g.name: _dense(kernels[g.name], problem, g) for g in groups}
 
@@ -254,11 +259,6 @@ def _sides(problem: Problem) -> tuple[Side, Side]:
 
 
 def _matrix_free(problem: Problem, group: Group, first: Side, second: Side) -> JacobianOperator:
-    parameters = [problem.model.trainable[name] for name in group.parameters]
-    size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
-    columns = max(1, min(64, problem.budget // 4 // max(1, size)))
-    per_example = max(1, problem.plan.bytes_per_example) * (2 + columns)
-    chunk = max(1, min(problem.examples, problem.budget // 4 // per_example))
     return JacobianOperator(
         problem.model,
         problem.plan,
@@ -267,7 +267,7 @@ def _matrix_free(problem: Problem, group: Group, first: Side, second: Side) -> J
         second,
         problem.directions,
         keep=problem.keep,
-        pieces=Pieces(chunk, columns),
+        pieces=pieces(problem, group),
         name=group.name,
     )
 
@@ -288,7 +288,11 @@ class _Entries:
             places = [list(range(len(left))), list(range(len(right)))]
         per_example, chosen = (problem.directions.shape[1], kept) if problem.keep else (1, (0,))
         rows, columns = ([i * per_example + r for i in side for r in chosen] for side in places)
-        return operator.dense()[rows][:, columns]
+        if isinstance(operator, DenseOperator):
+            return operator.matrix[rows][:, columns]
+        units = torch.zeros(operator.shape[1], len(columns), dtype=operator.dtype, device=operator.device)
+        units[columns, range(len(columns))] = 1
+        return (operator @ units)[rows]
 
 
 def _notes(model: FunctionalModel) -> tuple[str, ...]:
@@ -299,17 +303,17 @@ def _notes(model: FunctionalModel) -> tuple[str, ...]:
 
 def _pick(problem: Problem, groups: Sequence[Group]) -> str:
     """Dense kernels where they fit and take no longer than a solve by products would, products else."""
-    told = predict(problem, groups)
-    fits = told.formed_bytes <= problem.budget
-    quick = told.formed_seconds <= max(told.product_seconds, _SHORT)
+    predicted = predict(problem, groups)
+    fits = formed_bytes(problem, groups) <= problem.budget
+    quick = predicted.formed_seconds <= max(predicted.product_seconds, _SHORT)
     picked = "factored" if fits and quick else "matrix_free"
     _log.info(
         "%s: dense kernels would take %.2g GB (of a budget of %.2g) and %.2g s, a matrix-free solve about %.2g s",
         picked.replace("_", "-"),
-        told.formed_bytes / 1e9,
+        formed_bytes(problem, groups) / 1e9,
         problem.budget / 1e9,
-        told.formed_seconds,
-        told.product_seconds,
+        predicted.formed_seconds,
+        predicted.product_seconds,
     )
     return picked
 

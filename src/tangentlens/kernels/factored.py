@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import torch
@@ -15,7 +16,8 @@ from tangentlens.kernels.factors import Part, materialise
 from tangentlens.kernels.frames import pull_back_rows
 from tangentlens.kernels.jacobian import jacobian, rows_of
 from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy
-from tangentlens.kernels.separable import separate
+from tangentlens.kernels.room import EXAMPLES, FACTORS, GRAPH, WORKSPACE
+from tangentlens.kernels.separable import PROBES, separable, separate
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 from tangentlens.outputs import Reduction
 from tangentlens.progress import Progress
@@ -34,6 +36,7 @@ class Problem:
         directions: (C, R) float64.
         reduction: that they come from.
         budget: bytes that the computation may take.
+        held: kernels that are in memory at once.
     """
 
     model: FunctionalModel
@@ -43,6 +46,7 @@ class Problem:
     directions: Float[Tensor, "C R"]
     reduction: Reduction
     budget: int
+    held: int
 
     @property
     def keep(self) -> bool:
@@ -74,6 +78,25 @@ class Problem:
         return sizes.left_examples * per_example, sizes.right_examples * per_example
 
     @property
+    def item(self) -> int:
+        """Bytes of a number in the parameters' dtype."""
+        return next(iter(self.model.trainable.values())).element_size()
+
+    @property
+    def snapshot(self) -> int:
+        """Bytes of the parameters' copies."""
+        return self.model.copied
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are taken however the work is cut."""
+        return self.snapshot + self.held * self.shape[0] * self.shape[1] * _ACCUMULATE.itemsize
+
+    def room(self, share: float) -> int:
+        """Bytes of a share of what the budget leaves beside the kernels."""
+        return max(1, int(share * (self.budget - self.reserved)))
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(iter(self.model.trainable.values())).device
@@ -93,19 +116,18 @@ def _parameter_kernels(
     problem: Problem, plans: Sequence[ParameterPlan], progress: Progress
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, a summand of that parameter's kernel), a fresh matrix each."""
-    separated = (
-        {}
-        if problem.keep
-        else separate(problem.model, problem.plan, problem.inputs, problem.directions, plans, _chunk(problem))
-    )
+    separated: set[str] = set()
+    steps = count(1)
+    progress("kernels", 0, len(plans))
+    for members in [] if problem.keep else _together(problem, separable(plans), PROBES + 2):
+        found = separate(problem.model, problem.plan, problem.inputs, problem.directions, members, _chunk(problem))
+        for name, factors in found.items():
+            yield name, _sum_over_frames(problem, problem.plan.parameters[name], factors, 1)
+            separated.add(name)
+            progress("kernels", next(steps), len(plans))
     passes = _passes(problem, [p for p in plans if p.strategy in _FACTORED and p.name not in separated])
     differentiated = [plan.name for plan in plans if plan.strategy is Strategy.DIFFERENTIATED]
     total = len(separated) + len(passes) + len(differentiated)
-    steps = count(1)
-    progress("kernels", 0, total)
-    for name, factors in separated.items():
-        yield name, _sum_over_frames(problem, problem.plan.parameters[name], factors, 1)
-        progress("kernels", next(steps), total)
     for members, directions in passes:
         uses = tuple(sorted({i for plan in members for frame in plan.frames for i in frame.uses}))
         factors = _collected(problem, uses, directions)
@@ -139,7 +161,9 @@ def _sum_over_frames(problem: Problem, plan: ParameterPlan, factors: Mapping[int
     kernel: Tensor | None = None
     for frame in plan.frames:
         left, right = _both_sides(problem, [factors[i] for i in frame.uses])
-        found = contract(left, right, problem.sizes(directions), workspace=problem.budget // 8, accumulate=_ACCUMULATE)
+        found = contract(
+            left, right, problem.sizes(directions), workspace=problem.room(WORKSPACE), accumulate=_ACCUMULATE
+        )
         kernel = found if kernel is None else kernel.add_(found)
     return _or_zero(problem, kernel)
 
@@ -176,17 +200,24 @@ def _pulled_back(problem: Problem, plan: ParameterPlan, factors: Mapping[int, Pa
 def _differentiated(problem: Problem, names: Sequence[str]) -> Tensor:
     parameters = {name: problem.model.trainable[name] for name in names}
     matrix = problem.directions.to(next(iter(parameters.values())))
+    columns = sum(parameter.numel() for parameter in parameters.values())
+    width = matrix.shape[1]
+    if not problem.keep:
+        width = max(1, min(width, problem.room(WORKSPACE) // (4 * _ACCUMULATE.itemsize * columns)))
 
-    def gradients(side: slice) -> Callable[[slice], Tensor]:
+    def gradients(side: slice, D: Tensor) -> Callable[[slice], Tensor]:
         def rows(rows: slice) -> Float[Tensor, "n R P"]:
             batch = take(problem.inputs, slice(side.start + rows.start, side.start + rows.stop))
-            pieces = jacobian(problem.model, batch, parameters, matrix, chunk=rows.stop - rows.start)
+            pieces = jacobian(problem.model, batch, parameters, D, chunk=_chunk(problem, D.shape[1]))
             return torch.cat([rows_of(piece) for _, piece in pieces]).to(_ACCUMULATE)
 
         return rows
 
-    columns = sum(parameter.numel() for parameter in parameters.values())
-    return _gram(problem, gradients, columns, problem.directions.shape[1])
+    total: Tensor | None = None
+    for D in matrix.split(width, dim=1):
+        kernel = _gram(problem, partial(gradients, D=D), columns, D.shape[1])
+        total = kernel if total is None else total.add_(kernel)
+    return _or_zero(problem, total)
 
 
 def _gram(
@@ -198,43 +229,45 @@ def _gram(
         gradients(right),
         problem.sizes(directions),
         columns,
-        problem.budget // 8,
+        problem.room(WORKSPACE),
         _ACCUMULATE,
         symmetric=problem.rows is None,
     )
 
 
 def _passes(problem: Problem, plans: Sequence[ParameterPlan]) -> list[tuple[list[ParameterPlan], Tensor]]:
-    """Parameters and directions that are worked on together: as many as half of the budget holds the factors of."""
-    room = problem.budget // 2
+    """Parameters and directions that are worked on together: as many as there is room for."""
     directions = problem.directions
     width = directions.shape[1]
     if not problem.keep and plans:
         largest = max(factor_bytes(problem, plan, 1) for plan in plans)
-        width = max(1, min(width, room // max(1, largest)))
-    passes: list[tuple[list[ParameterPlan], Tensor]] = []
-    members: list[ParameterPlan] = []
+        widest = problem.room(GRAPH) // (EXAMPLES * max(1, problem.plan.bytes_per_example)) - 2
+        width = max(1, min(width, problem.room(FACTORS) // max(1, largest), widest))
+    groups = _together(problem, plans, width)
+    return [(group, block) for group in groups for block in directions.split(width, dim=1)]
+
+
+def _together(problem: Problem, plans: Sequence[ParameterPlan], width: int) -> list[list[ParameterPlan]]:
+    """Consecutive parameters whose factors for `width` directions fit into the room for them."""
+    groups: list[list[ParameterPlan]] = []
     held = 0
     for plan in plans:
         size = factor_bytes(problem, plan, width)
-        if members and held + size > room:
-            passes.append((members, directions))
-            members, held = [], 0
-        members.append(plan)
+        if not groups or held + size > problem.room(FACTORS):
+            groups.append([])
+            held = 0
+        groups[-1].append(plan)
         held += size
-    if members:
-        passes.append((members, directions))
-    return [(group, block) for group, _ in passes for block in directions.split(width, dim=1)]
+    return groups
 
 
 def factor_bytes(problem: Problem, plan: ParameterPlan, directions: int) -> int:
     """Memory of the factors of one parameter for a number of directions."""
-    item = next(iter(problem.model.trainable.values())).element_size()
     sizes = [problem.plan.use_sizes[i] for frame in plan.frames for i in frame.uses]
-    return problem.examples * item * sum(directions * result + operand for result, operand in sizes)
+    return problem.examples * problem.item * sum(directions * result + operand for result, operand in sizes)
 
 
 def _chunk(problem: Problem, directions: int = 8) -> int:
-    """Examples in one forward pass: its graph, and the backward passes through it, within a quarter of the budget."""
+    """Examples in one forward pass: as many as there is room for its graph and the backward passes through it."""
     per_example = max(1, problem.plan.bytes_per_example) * (2 + directions)
-    return max(1, min(problem.examples, problem.budget // 4 // per_example))
+    return max(EXAMPLES, min(problem.examples, problem.room(GRAPH) // per_example))

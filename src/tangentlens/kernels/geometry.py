@@ -1,14 +1,14 @@
 """In which units a language model's outputs are compared: the geometry of its logits.
 
-The logits are U r, with r the final hidden state. Their kernel U K_r U^T has the nonzero eigenvalues of
-S^(1/2) K_r S^(1/2) with S = U^T U, so nothing of the vocabulary's size is formed. Three choices of S:
+The logits are z(r) = c tanh(y / c) with y = s U r + b, or y itself without a cap, of the final hidden state r. Their
+kernel J K_r J^T, J = dz/dr, has the nonzero eigenvalues of S^(1/2) K_r S^(1/2) with S = J^T M J, so nothing of the
+vocabulary's size is formed. Three choices of M:
 
-    raw        U^T U                      the kernel of the logits themselves (arXiv 2510.00468)
-    centred    U^T (I - 1 1^T / V) U      softmax ignores a shift of all logits, and so does this kernel
-    fisher     U^T (diag p - p p^T) U     each window's own softmax covariance: K is the pull-back of the Fisher metric
+    raw        I                  the kernel of the logits themselves (arXiv 2510.00468)
+    centred    I - 1 1^T / V      softmax ignores a shift of all logits, and so does this kernel
+    fisher     diag p - p p^T     each window's own softmax covariance: K is the pull-back of the Fisher metric
 
-Where the logits are soft-capped, z = c tanh(U r / c), every U stands for its linearisation at the window,
-diag(1 - (z / c)^2) U.
+Without a cap J = s U at every window: raw and centred kernels see no bias, Fisher's p does.
 """
 
 from abc import ABC, abstractmethod
@@ -19,11 +19,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError
-from tangentlens.models.language_model import LanguageModel
+from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.models.head import Head
 
 GEOMETRIES = ("raw", "centred", "fisher")
-_MASS, _TOKENS = 0.9999, 2048  # the softmax covariance keeps tokens up to this mass, at most so many
+_BLOCK = 65536  # rows of U in float64 at a time
+
+
+@dataclass(frozen=True)
+class Roots:
+    """S^(1/2) of some windows.
+
+    Attributes:
+        factors: symmetric S^(1/2), float64 (a view where all windows share one).
+        own: the leading eigenvectors of S at each window; None where S says nothing of single windows.
+        left_out: relative error of S along them; zero where S is exact.
+    """
+
+    factors: Float[Tensor, "n d d"]
+    own: Float[Tensor, "n d r"] | None
+    left_out: Float[Tensor, " n"]
 
 
 class LogitGeometry(ABC):
@@ -32,72 +47,51 @@ class LogitGeometry(ABC):
     Attributes:
         name: one of GEOMETRIES.
         constant: whether S is the same at every window.
+        by_window: whether the leading eigenvectors of each window's S are directions of its own.
     """
 
     name: str
     constant: bool = False
+    by_window: bool = False
 
     @abstractmethod
+    def roots(self, hidden: Float[Tensor, "n d"], directions: int = 0) -> Roots:
+        """S^(1/2) at the final hidden states of some windows, with so many leading eigenvectors."""
+
     def factors(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-        """Symmetric S^(1/2) at the final hidden states of some windows, float64 (a view where all are the same)."""
-
-    def own_directions(self, hidden: Float[Tensor, "n d"], count: int) -> Float[Tensor, "n d r"] | None:  # noqa: ARG002
-        """Output directions that hold most of S at each window; None where S says nothing of single windows."""
-        return None
-
-    @abstractmethod
-    def left_out(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Share of the trace of S that the factors leave out; zero where they are exact."""
+        """S^(1/2) alone."""
+        return self.roots(hidden).factors
 
     @abstractmethod
     def logit_directions(self, vectors: Float[Tensor, "d k"], hidden: Float[Tensor, " d"]) -> Float[Tensor, "V k"]:
-        """U S^(-1/2) v: what directions in the coordinates of S^(1/2) K_r S^(1/2) do to the logits."""
-
-
-def logit_geometry(lm: LanguageModel, name: str) -> LogitGeometry:
-    """The geometry of that name for a model.
-
-    Raises:
-        InvalidInputError: the name is unknown.
-    """
-    if name == "fisher":
-        return FisherGeometry(lm.unembedding, lm.soft_cap)
-    if name not in GEOMETRIES:
-        raise InvalidInputError(
-            f"no logit geometry is called {name!r}", where="geometry", remedy=f"Choose one of {', '.join(GEOMETRIES)}."
-        )
-    U = lm.unembedding
-    return CappedGeometry(name, U, lm.soft_cap) if lm.soft_cap else ConstantGeometry(name, U)
+        """J S^(-1/2) v: what directions in the coordinates of S^(1/2) K_r S^(1/2) do to the logits."""
 
 
 @final
 class ConstantGeometry(LogitGeometry):
-    """Raw or centred, for a linear head: one S for every window."""
+    """Raw or centred, for a head without a cap: one S for every window."""
 
     constant = True
 
-    def __init__(self, name: str, unembedding: Float[Tensor, "V d"]) -> None:
-        self.name = name
-        self._U = unembedding
-        self._mean = unembedding.mean(0, dtype=torch.float64) if name == "centred" else None
-        S = _gram(unembedding, torch.ones(len(unembedding), dtype=torch.float64, device=unembedding.device))
+    def __init__(self, name: str, head: Head) -> None:
+        U = head.weight
+        self.name, self._head = name, head
+        self._mean = U.mean(0, dtype=torch.float64) if name == "centred" else None
+        S = _gram(U, torch.ones(len(U), dtype=torch.float64, device=U.device))
         if self._mean is not None:
-            S = S - len(unembedding) * torch.outer(self._mean, self._mean)
-        self._root, self._inverse = _root_and_inverse(S)
+            S = S - len(U) * torch.outer(self._mean, self._mean)
+        self._root, self._inverse = root_and_inverse(*spectrum(head.scale**2 * S))
 
-    def factors(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-        return self._root.expand(len(hidden), -1, -1)
-
-    def left_out(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        return torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
+    def roots(self, hidden: Float[Tensor, "n d"], directions: int = 0) -> Roots:  # noqa: ARG002 - none are its own
+        return Roots(self._root.expand(len(hidden), -1, -1), None, _zeros(hidden))
 
     def logit_directions(
         self,
         vectors: Float[Tensor, "d k"],
         hidden: Float[Tensor, " d"],  # noqa: ARG002 - the same at every window
     ) -> Float[Tensor, "V k"]:
-        seen = (self._inverse @ vectors.to(self._inverse)).to(self._U)
-        raised = self._U @ seen
+        seen = self._head.scale * (self._inverse @ vectors.to(self._inverse)).to(self._head.weight)
+        raised = self._head.weight @ seen
         return raised if self._mean is None else raised - self._mean.to(seen) @ seen
 
 
@@ -105,98 +99,77 @@ class ConstantGeometry(LogitGeometry):
 class CappedGeometry(LogitGeometry):
     """Raw or centred, for soft-capped logits: linearised exactly at every window, 2 V d^2 operations each."""
 
-    def __init__(self, name: str, unembedding: Float[Tensor, "V d"], cap: float) -> None:
-        self.name, self._U, self._cap = name, unembedding, cap
+    def __init__(self, name: str, head: Head) -> None:
+        self.name, self._head = name, head
 
-    def factors(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-        return torch.stack([_root_and_inverse(self._matrix(r))[0] for r in hidden])
-
-    def left_out(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        return torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
+    def roots(self, hidden: Float[Tensor, "n d"], directions: int = 0) -> Roots:  # noqa: ARG002 - none are its own
+        factors = [root_and_inverse(*spectrum(self._matrix(r)))[0] for r in hidden]
+        return Roots(torch.stack(factors), None, _zeros(hidden))
 
     def logit_directions(self, vectors: Float[Tensor, "d k"], hidden: Float[Tensor, " d"]) -> Float[Tensor, "V k"]:
-        inverse = _root_and_inverse(self._matrix(hidden))[1]
-        raised = _slope(self._U @ hidden, self._cap)[:, None] * (self._U @ (inverse @ vectors.to(inverse)).to(self._U))
+        inverse = root_and_inverse(*spectrum(self._matrix(hidden)))[1]
+        raised = moved_logits(self._head, hidden, inverse @ vectors.to(inverse))
         return raised - raised.mean(0) if self.name == "centred" else raised
 
     def _matrix(self, hidden: Float[Tensor, " d"]) -> Float[Tensor, "d d"]:
-        slope = _slope(self._U @ hidden, self._cap)
-        S = _gram(self._U, slope.double().square())
+        U = self._head.weight
+        slope = self._head.slopes(self._head.logits(hidden[None])[0]).double()
+        S = _gram(U, slope.square())
         if self.name == "centred":
-            mean = slope.double() @ self._U.double() / len(slope)
-            S = S - len(slope) * torch.outer(mean, mean)
+            mean = (slope.to(U) @ U).double() / len(U)
+            S = S - len(U) * torch.outer(mean, mean)
         return S
 
 
-@dataclass(frozen=True)
-class _Covariance:
-    """The softmax covariance at a window as rows sqrt(p_v) (u_v - u), and what it leaves out of the trace."""
+def checked_geometry(name: str) -> str:
+    """The name, where there is such a geometry.
 
-    rows: Float[Tensor, "m d"]
-    left_out: float
-
-
-@final
-class FisherGeometry(LogitGeometry):
-    """Each window's softmax covariance, from its most probable tokens; what the others would add is known exactly."""
-
-    def __init__(self, unembedding: Float[Tensor, "V d"], cap: float | None) -> None:
-        self.name, self._U, self._cap = "fisher", unembedding, cap
-        self._norms = unembedding.double().square().sum(1)
-
-    def factors(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-        return torch.stack([_root_and_inverse(self._matrix(r))[0] for r in hidden])
-
-    def own_directions(self, hidden: Float[Tensor, "n d"], count: int) -> Float[Tensor, "n d r"]:
-        """The leading eigenvectors of S: the logits that are in doubt at a window are few.
-
-        On Gemma-3-270M's `down_proj` modes 24 of them leave 0.34 outside, 24 directions shared by all windows 0.77.
-        """
-        return torch.stack([torch.linalg.eigh(self._matrix(r))[1].flip(1)[:, :count] for r in hidden])
-
-    def left_out(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        return torch.tensor([self._covariance(r).left_out for r in hidden], dtype=torch.float64)
-
-    def logit_directions(self, vectors: Float[Tensor, "d k"], hidden: Float[Tensor, " d"]) -> Float[Tensor, "V k"]:
-        inverse = _root_and_inverse(self._matrix(hidden))[1]
-        return self._U @ (inverse @ vectors.to(inverse)).to(self._U)
-
-    def _matrix(self, hidden: Float[Tensor, " d"]) -> Float[Tensor, "d d"]:
-        rows = self._covariance(hidden).rows
-        return rows.T @ rows
-
-    def _covariance(self, hidden: Float[Tensor, " d"]) -> _Covariance:
-        """Rows whose Gram matrix is U^T (diag p - p p^T) U, restricted to the tokens kept."""
-        logits = self._U @ hidden
-        slope = torch.ones_like(logits) if self._cap is None else _slope(logits, self._cap)
-        p = torch.softmax((logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)).double(), dim=0)
-        weights = p * slope.double()
-        mean = (weights.to(self._U) @ self._U).double()
-        trace = float((weights * slope.double()) @ self._norms - mean @ mean)
-        mass, order = torch.topk(p, min(_TOKENS, len(p)))
-        kept = order[: int((mass.cumsum(0) < _MASS).sum()) + 1]
-        rows = p[kept].sqrt()[:, None] * (slope[kept].double()[:, None] * self._U[kept].double() - mean)
-        return _Covariance(rows, max(0.0, 1.0 - float(rows.square().sum()) / trace) if trace > 0 else 0.0)
+    Raises:
+        InvalidInputError: there is none.
+    """
+    if name not in GEOMETRIES:
+        raise InvalidInputError(
+            f"no logit geometry is called {name!r}", where="geometry", remedy=f"Choose one of {', '.join(GEOMETRIES)}."
+        )
+    return name
 
 
-def _slope(logits: Float[Tensor, " V"], cap: float) -> Float[Tensor, " V"]:
-    """Derivative of c tanh(z / c)."""
-    return 1 - torch.tanh(logits / cap).square()
+def moved_logits(head: Head, hidden: Float[Tensor, " d"], moves: Float[Tensor, "d k"]) -> Float[Tensor, "V k"]:
+    """J m: what small moves of the final hidden state do to the logits."""
+    slopes = head.slopes(head.logits(hidden[None])[0])
+    return slopes[:, None] * (head.weight @ moves.to(head.weight))
+
+
+def spectrum(S: Float[Tensor, "d d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Eigenvalues, the largest first and none negative, and eigenvectors.
+
+    Raises:
+        NumericalError: the matrix holds NaN or infinity.
+    """
+    if not bool(torch.isfinite(S).all()):
+        raise NumericalError("the geometry of the logits holds NaN or infinity", where="geometry")
+    values, vectors = torch.linalg.eigh((S + S.T) / 2)
+    return values.flip(0).clamp(min=0), vectors.flip(1)
+
+
+def root_and_inverse(
+    values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"]
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
+    """S^(1/2) and its pseudo-inverse, from the spectrum of S."""
+    roots = values.sqrt()
+    floor = roots[0] * len(roots) * torch.finfo(roots.dtype).eps ** 0.5
+    inverse = torch.where(roots > floor, 1 / roots.clamp(min=floor), 0.0)
+    return (vectors * roots) @ vectors.T, (vectors * inverse) @ vectors.T
 
 
 def _gram(rows: Float[Tensor, "V d"], weights: Float[Tensor, " V"]) -> Float[Tensor, "d d"]:
     """sum_v w_v u_v u_v^T in float64, some rows at a time."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for start in range(0, len(rows), 65536):
-        block = rows[start : start + 65536].double()
-        total += block.T @ (weights[start : start + 65536, None] * block)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK].double()
+        total += block.T @ (weights[start : start + _BLOCK, None] * block)
     return total
 
 
-def _root_and_inverse(S: Float[Tensor, "d d"]) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
-    """S^(1/2) and its pseudo-inverse."""
-    values, vectors = torch.linalg.eigh((S + S.T) / 2)
-    roots = values.clamp(min=0).sqrt()
-    floor = roots[-1] * len(S) * torch.finfo(S.dtype).eps ** 0.5
-    inverse = torch.where(roots > floor, 1 / roots.clamp(min=floor), 0.0)
-    return (vectors * roots) @ vectors.T, (vectors * inverse) @ vectors.T
+def _zeros(hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    return torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from tangentlens.errors import UnsupportedModelError
+from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.groups import Group, Groups, resolve_groups
 from tangentlens.models.language_model import LanguageModel
 
@@ -19,17 +19,35 @@ def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[
     Args:
         groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the paper's: the
             last matrix of every MLP), a sequence of parameter names or glob patterns (each parameter that matches is a
-            group of its own), or whatever `tangentlens.entk` takes.
+            group of its own), or whatever `tangentlens.entk` takes. A head that is tied to no embedding is in none.
 
     Raises:
-        InvalidInputError: a word is unknown, a pattern matches nothing, or groups overlap.
+        InvalidInputError: a word is unknown, a pattern matches nothing, groups overlap, or all is frozen.
         UnsupportedModelError: no MLP of the model ends in a matrix of a known name.
     """
-    trainable = {id(p) for p in lm.model.parameters() if p.requires_grad}
     parameters = dict(lm.model.named_parameters())
-    names = {name: aliases for name, aliases in lm.parameters.items() if id(parameters[name]) in trainable}
+    on_the_way = {id(p) for p in lm.decoder.parameters() if p.requires_grad}
+    names = {name: aliases for name, aliases in lm.parameters.items() if id(parameters[name]) in on_the_way}
+    if not names:
+        raise InvalidInputError(
+            "no parameter on the way to the final hidden state is trainable",
+            where=type(lm.model).__name__,
+            remedy="Call requires_grad_(True) on those to analyse.",
+        )
+    chosen = _chosen(lm, names, groups)
+    if not chosen:
+        raise InvalidInputError(
+            f"groups={groups!r} finds no trainable parameter",
+            where=type(lm.model).__name__,
+            remedy="Call requires_grad_(True) on those to analyse, or name others.",
+        )
+    return chosen
+
+
+def _chosen(lm: LanguageModel, names: Mapping[str, tuple[str, ...]], groups: LanguageGroups) -> tuple[Group, ...]:
     if groups == "weights":
-        inside = {id(p) for _, block in lm.blocks for p in block.parameters() if p.ndim > 1}
+        parameters = dict(lm.model.named_parameters())
+        inside = {id(p) for block in lm.block_list for p in block.parameters() if p.ndim > 1}
         return tuple(Group(name, (name,)) for name in names if id(parameters[name]) in inside)
     if groups == "down_proj":
         return _each(names, [pattern for pattern in _MLP_OUTPUT if _matches(names, pattern)], lm)
@@ -45,6 +63,14 @@ def _each(names: Mapping[str, tuple[str, ...]], patterns: Sequence[str], lm: Lan
             where=type(lm.model).__name__,
             remedy="Give glob patterns over parameter names instead.",
         )
+    for pattern in patterns:
+        if not _matches(names, pattern) and _matches(lm.parameters, pattern):
+            raise InvalidInputError(
+                f"what the pattern {pattern!r} matches is frozen, or the head's own: not on the way to the final "
+                "hidden state",
+                where="groups",
+                remedy="Leave it out, or call requires_grad_(True).",
+            )
     (union,) = resolve_groups(names, {"union": patterns})
     return tuple(Group(name, (name,)) for name in union.parameters)
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import NumericalError, TangentlensError, UnsupportedModelError
+from tangentlens.kernels.cost import Pieces
 from tangentlens.kernels.differentiation import plain_attention, vectorised_grad, without_advice
 from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.plan import Plan
@@ -31,14 +32,6 @@ class Side:
 
     inputs: Inputs
     witnesses: Witnesses
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """How much is worked on at once: examples differentiated, columns multiplied."""
-
-    examples: int
-    columns: int
 
 
 @final

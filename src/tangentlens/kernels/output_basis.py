@@ -47,15 +47,13 @@ def leading_directions(outputs: Float[Tensor, "n d s"], directions: int) -> Floa
     return vectors.flip(1)[:, :directions].contiguous()
 
 
-def probe_directions(basis: Float[Tensor, "N d r"], probes: int, *, seed: int) -> Float[Tensor, "q N d"]:
-    """Random unit directions orthogonal to each window's basis, drawn afresh for every window.
+def probe_directions(basis: Float[Tensor, "N d r"], drawn: Float[Tensor, "q N d"]) -> Float[Tensor, "q N d"]:
+    """Random unit directions orthogonal to each window's basis, from standard normal ones drawn for every window.
 
     For any x of a window, (d - r) / q * sum_z (z . x)^2 estimates without bias the part of |x|^2 outside the basis;
     directions drawn for each window make the sum over windows an average of N q independent terms.
     """
-    windows, d, _ = basis.shape
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(probes, windows, d, generator=generator, dtype=torch.float64).to(basis.device)
+    drawn = drawn.to(basis.device)
     inside = basis @ (basis.mT @ drawn.permute(1, 2, 0))  # (N, d, q)
     outside: Tensor = drawn - inside.permute(2, 0, 1)
     unit: Tensor = outside / outside.norm(dim=2, keepdim=True)

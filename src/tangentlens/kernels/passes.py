@@ -1,25 +1,29 @@
 """What a sweep, its pilot and a refinement share: planned stages and their inputs, cotangents, the factors by group."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import UnsupportedModelError
+from tangentlens.errors import InvalidInputError, UnsupportedModelError
 from tangentlens.groups import Group
 from tangentlens.kernels.backward_sweep import PlannedStage, StageFrames, plan_stages
 from tangentlens.kernels.compressed import FrameParts
-from tangentlens.kernels.geometry import LogitGeometry
+from tangentlens.kernels.geometry import LogitGeometry, Roots
 from tangentlens.kernels.output_basis import probe_directions
 from tangentlens.kernels.stages import Chain, cut
 from tangentlens.kernels.stagewise import StagewiseKernel
 from tangentlens.kernels.sweep_workspace import InMemory, SweepWorkspace
 from tangentlens.kernels.truncation import without_negligible_positions
-from tangentlens.models.language_model import Batch, LanguageModel
+from tangentlens.models.batches import Batch, some
+from tangentlens.models.language_model import LanguageModel
 
 _FORWARD_WINDOWS = 64  # run at once when the inputs of the stages are computed
 _PLAN_WINDOWS = 7
+_CHECK_WINDOWS = 2
+_ROOT_WINDOWS = 16  # whose S^(1/2), d^2 numbers in float64, are there at once
 _NEGLIGIBLE = 1e-10  # share of the factors' energy at the positions that are left out: rounding
 
 # parameter -> the factors of its uses, for the parameters of one group
@@ -27,9 +31,24 @@ GroupFrames = Mapping[str, tuple[FrameParts, ...]]
 
 
 def planned_chain(lm: LanguageModel, batch: Batch, groups: Sequence[Group]) -> tuple[Chain, list[PlannedStage]]:
-    """The model cut into stages, and how those above the groups' lowest parameter use the groups' parameters."""
-    chain = cut(lm, batch)
-    return chain, plan_stages(chain, _spread(batch, _PLAN_WINDOWS), _wanted(lm, groups))
+    """The model cut into stages, and how those above the groups' lowest parameter use the groups' parameters.
+
+    Raises:
+        InvalidInputError: no parameter of a group is on the way to the final hidden state; names the group.
+        UnsupportedModelError: the stages are not the model, or a parameter is used in a way that has no factors.
+    """
+    chain, sample = cut(lm, batch), _spread(batch, _PLAN_WINDOWS)
+    chain.check(some(sample, slice(0, _CHECK_WINDOWS)))
+    planned = plan_stages(chain, sample, _wanted(lm, groups))
+    used = {name for stage in planned for name in stage.names.values()}
+    idle = [group.name for group in groups if not used & set(group.parameters)]
+    if idle:
+        raise InvalidInputError(
+            "no parameter of this group is on the way to the final hidden state",
+            where=", ".join(idle),
+            remedy="Leave it out: its kernel is zero, or, of a head that is not tied, one of the logits alone.",
+        )
+    return chain, planned
 
 
 def stagewise_kernel(
@@ -39,7 +58,7 @@ def stagewise_kernel(
     lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
     above = planned[: lowest + 1]
     inputs, hidden = stage_inputs(chain, above, batch, InMemory())
-    return StagewiseKernel(chain.lm, above, inputs, units.factors(hidden), group.parameters, group.name)
+    return StagewiseKernel(above, inputs, units.factors(hidden), group.parameters, group.name)
 
 
 def stage_inputs(
@@ -51,7 +70,7 @@ def stage_inputs(
     finals: list[Tensor] = []
     for start in range(0, windows, _FORWARD_WINDOWS):
         rows = slice(start, start + _FORWARD_WINDOWS)
-        every = chain.inputs({name: tensor[rows] for name, tensor in batch.items()})
+        every = chain.inputs(some(batch, rows))
         with torch.no_grad():
             finals.append(chain.stages[-1].module(**every[-1]))
         for stage, inputs in zip(planned, joined, strict=True):
@@ -63,21 +82,51 @@ def stage_inputs(
     return joined, torch.cat(finals)
 
 
-def cotangents_of(
-    units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Tensor, probes: int, seed: int
-) -> Float[Tensor, "R N d"]:
-    """S^(1/2) times every direction of the basis, and times each window's own probes, in the model's dtype.
+@dataclass(frozen=True)
+class Aim:
+    """What is pulled back from the final hidden states of all windows.
+
+    Attributes:
+        basis: (d, r), or (N, d, r) with one for each window.
+        cotangents: (R, N, d), S^(1/2) times every direction of the basis and times each window's own probes, in the
+            model's dtype.
+        left_out: relative error of each window's S along its leading directions.
+    """
+
+    basis: Tensor
+    cotangents: Float[Tensor, "R N d"]
+    left_out: Float[Tensor, " N"]
+
+
+def aim(units: LogitGeometry, hidden: Float[Tensor, "N d"], basis: Tensor | int, probes: int = 0, seed: int = 0) -> Aim:
+    """Output directions of all windows and their cotangents.
 
     Args:
-        basis: (d, r), or (N, d, r) with one for each window.
+        basis: (d, r), (N, d, r), or r: so many leading eigenvectors of each window's own S.
+        probes: random directions outside the basis, for each window.
     """
-    own = basis.expand(len(hidden), -1, -1)  # (N, d, r)
-    directions = torch.cat([own.permute(2, 0, 1), probe_directions(own, probes, seed=seed + 1)])  # (R, N, d)
-    found = directions.new_empty(directions.shape, dtype=hidden.dtype)
-    for start in range(0, len(hidden), _FORWARD_WINDOWS):
-        rows = slice(start, start + _FORWARD_WINDOWS)
-        found[:, rows] = torch.einsum("rnd,nde->rne", directions[:, rows], units.factors(hidden[rows])).to(hidden.dtype)
-    return found
+    drawn = torch.randn(probes, *hidden.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    pieces = []
+    for start in range(0, len(hidden), _ROOT_WINDOWS):
+        rows = slice(start, start + _ROOT_WINDOWS)
+        roots = units.roots(hidden[rows], basis if isinstance(basis, int) else basis.shape[-1])
+        own = _own(roots, basis, rows, len(hidden))
+        directions = torch.cat([own.permute(2, 0, 1), probe_directions(own, drawn[:, rows])])  # (R, n, d)
+        pulled = torch.einsum("rnd,nde->rne", directions, roots.factors).to(hidden.dtype)
+        pieces.append((own, pulled, roots.left_out))
+    owns, cotangents, left_out = zip(*pieces, strict=True)
+    found = basis if isinstance(basis, Tensor) else torch.cat(owns)
+    return Aim(found, torch.cat(cotangents, dim=1), torch.cat(left_out))
+
+
+def _own(roots: Roots, basis: Tensor | int, rows: slice, windows: int) -> Float[Tensor, "n d r"]:
+    """The directions of some windows."""
+    if isinstance(basis, Tensor):
+        own: Tensor = basis.expand(windows, -1, -1)[rows]
+        return own
+    if roots.own is None:
+        raise InvalidInputError("the windows have no directions of their own in this geometry", where="directions")
+    return roots.own
 
 
 def complete(
@@ -133,4 +182,4 @@ def _spread(batch: Batch, count: int) -> dict[str, Tensor]:
     """So many windows, evenly spread over the batch; all of them where there are fewer."""
     total = len(batch["input_ids"])
     rows = torch.linspace(0, total - 1, min(count, total)).round().long()
-    return {name: tensor[rows] for name, tensor in batch.items()}
+    return some(batch, rows)

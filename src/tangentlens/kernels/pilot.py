@@ -20,12 +20,11 @@ from tangentlens.kernels.compressed import CompressedKernel, pull
 from tangentlens.kernels.frames import pull_back_rows
 from tangentlens.kernels.geometry import LogitGeometry
 from tangentlens.kernels.output_basis import leading_directions, range_directions
-from tangentlens.kernels.passes import GroupFrames, complete, cotangents_of, flat
+from tangentlens.kernels.passes import GroupFrames, aim, complete, flat
 from tangentlens.kernels.stagewise import StagewiseKernel
 from tangentlens.kernels.sweep_workspace import InMemory
 from tangentlens.kernels.swept_modes import swept_modes
 from tangentlens.kernels.truncation import token_energy
-from tangentlens.models.language_model import LanguageModel
 from tangentlens.progress import Progress, silent
 
 WINDOWS = 16  # on which modes are found, where nothing else is asked for
@@ -42,8 +41,7 @@ class Pilot:
     """What a pilot works on: all windows of a sweep, of which it takes some.
 
     Attributes:
-        lm: the model.
-        planned: its stages, and the groups' parameters in them.
+        planned: the model's stages, and the groups' parameters in them.
         groups: whose modes count, all alike.
         inputs: of every planned stage, for all windows.
         hidden: (N, d), the final hidden states.
@@ -52,7 +50,6 @@ class Pilot:
         progress: told the steps.
     """
 
-    lm: LanguageModel
     planned: Sequence[PlannedStage]
     groups: Sequence[Group]
     inputs: Sequence[Mapping[str, Tensor]]
@@ -69,11 +66,11 @@ class Pilot:
         """Of all groups together on some windows, matrix-free."""
         factors = self.units.factors(self.hidden[rows])
         names = [name for group in self.groups for name in group.parameters]
-        return StagewiseKernel(self.lm, self.planned, self.on(rows), factors, names, "all groups")
+        return StagewiseKernel(self.planned, self.on(rows), factors, names, "all groups")
 
     def factors(self, rows: Tensor | slice, basis: Float[Tensor, "d r"]) -> Iterator[tuple[Group, GroupFrames]]:
         """Of every group on some windows in these directions, group by group."""
-        cotangents = cotangents_of(self.units, self.hidden[rows], basis, 0, 0)
+        cotangents = aim(self.units, self.hidden[rows], basis).cotangents
         passing = backward_sweep(self.planned, self.on(rows), cotangents, InMemory(), silent)
         return complete(self.groups, self.planned, passing)
 
@@ -145,7 +142,7 @@ def _moves(pilot: Pilot, rows: Int[Tensor, " n"], rough: Float[Tensor, "d r"]) -
     moves: dict[str, Tensor] = {}
     for group, frames in pilot.factors(rows, rough):
         kernel = CompressedKernel(flat(frames), rough.shape[1], group.name)
-        pairs = swept_modes(kernel, _MODES, _TOLERANCE, pilot.lm.d_model).pairs
+        pairs = swept_modes(kernel, _MODES, _TOLERANCE, pilot.hidden.shape[1]).pairs
         there = pairs.values > _ROUNDING * pairs.values[0]
         mixing = torch.randn(int(there.sum()), COMBINATIONS, generator=generator, dtype=torch.float64)
         combined = (pairs.vectors[:, there] / pairs.values[there]) @ mixing.to(pairs.vectors)

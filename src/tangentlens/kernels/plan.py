@@ -100,8 +100,11 @@ class Plan:
             raise other_way(self.calls[made][0], "does not call {} where it did before")
 
 
-def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
+def make_plan(model: FunctionalModel, inputs: Inputs, budget: int = 2**30) -> Plan:
     """Find every use of every trainable parameter and check the factored forms on a few examples.
+
+    Args:
+        budget: bytes that passes over more than the few examples may take.
 
     Raises:
         InvalidInputError: the model cannot be called on these inputs.
@@ -112,7 +115,7 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
     check_modes(model.module)
     state = torch.get_rng_state()
     try:
-        pilots = run_pilots(model, inputs)
+        pilots = run_pilots(model, inputs, budget)
     except UnsupportedModelError:
         torch.set_rng_state(state)  # a model that draws random numbers is refused, and leaves no trace
         raise
@@ -139,7 +142,7 @@ def make_plan(model: FunctionalModel, inputs: Inputs) -> Plan:
             (math.prod(u.shape) // MORE, 0 if u.use.operand is None else u.use.operand.numel() // MORE) for u in uses
         ),
         tuple(None if part is None else part.extents for part in more),
-        sum(math.prod(shape) for shapes in pilots.shapes for shape in shapes) * output.element_size() // FEW,
+        pilots.bytes_per_example,
     )
 
 
@@ -225,11 +228,12 @@ def _error(
     parameter: Tensor, frames: Sequence[Frame], pilot: Recording, parts: Sequence[Part | None], expected: Tensor
 ) -> float:
     """Relative difference between the gradient that the factors give and the one of automatic differentiation."""
-    found = torch.zeros_like(expected)
+    found = -expected
     for frame in frames:
         for index in frame.uses:
             factors = parts[index]
             if factors is None:
                 return math.inf
-            found = found + pull_back(pilot.uses[index].use.value, parameter, materialise_sum(factors))
-    return _distance(expected, found)
+            found += pull_back(pilot.uses[index].use.value, parameter, materialise_sum(factors))
+    scale = float(expected.norm())
+    return float(found.norm()) / scale if scale else float(found.norm())

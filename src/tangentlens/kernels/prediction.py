@@ -1,4 +1,4 @@
-"""What forming kernels would take, and what multiplying by them would, before anything is run."""
+"""Seconds that forming kernels would take, and a solve by products with them, before anything is run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,41 +6,36 @@ from dataclasses import dataclass
 from tangentlens.groups import Group
 from tangentlens.kernels.budget import multiplication_rate
 from tangentlens.kernels.contraction import gradient_operations, token_operations
-from tangentlens.kernels.factored import Problem, factor_bytes
+from tangentlens.kernels.factored import Problem
 from tangentlens.kernels.plan import ParameterPlan, Strategy
 
 _PRODUCTS = 300  # columns that a solver multiplies for some 25 leading modes
 _PASSES = 6  # a vector-Jacobian and a Jacobian-vector product, in forward passes
-_KERNEL_BYTES = 8  # float64
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Memory and time of both methods.
+    """Time of both methods.
 
     Attributes:
-        formed_bytes: the dense kernels, and the factors of the largest pass.
         formed_seconds: forming them; an upper bound where sensitivities turn out to be separable.
         product_seconds: a solve for some 25 leading modes by matrix-free products.
     """
 
-    formed_bytes: int
     formed_seconds: float
     product_seconds: float
 
 
 def predict(problem: Problem, groups: Sequence[Group]) -> Prediction:
-    """Count bytes and operations; seconds at the measured rate of matrix products."""
+    """Count operations; seconds at the measured rate of matrix products."""
     names = [name for group in groups for name in group.parameters]
     plans = [plan for name in names if (plan := problem.plan.parameters[name]).strategy is not Strategy.UNUSED]
     width = problem.directions.shape[1]
-    factors = max((factor_bytes(problem, plan, width if problem.keep else 1) for plan in plans), default=0)
     forward = 2.0 * problem.examples * sum(_multiplications(problem, plan) for plan in plans)
     formed = sum(_forming(problem, plan) for plan in plans) + 2 * width * forward
     columns = _PRODUCTS * (1 if problem.keep else width)
     rate = multiplication_rate(problem.device)
     return Prediction(
-        len(groups) * problem.shape[0] * problem.shape[1] * _KERNEL_BYTES + factors,
         formed / rate,
         columns * _PASSES * forward / rate,
     )

@@ -5,6 +5,7 @@ one that records them for the first 3 again. Two of the examples are in both bat
 Two passes over a larger part of the batch, in order and reversed, look for influence between examples alone.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.interception import calling_line, shapes_of
 from tangentlens.kernels.layouts import Evidence, Layout, growing_axis, prove_layout
 from tangentlens.kernels.recording import CarriesBatch, RecordedUse, Recording, record_calls, record_uses
+from tangentlens.kernels.room import EXAMPLES
 from tangentlens.models.checks import Ran, agreement, check_deterministic, check_finite, check_independent
 from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size, take
 
@@ -50,7 +52,7 @@ class Pilots:
     Attributes:
         more, few: of 4 and of 3 examples.
         calls: (function name, whether the result carries a batch axis) of every call.
-        shapes: shapes returned by every call, for 3 examples.
+        bytes_per_example: memory of all results of one example's forward pass.
         axes: for each use the axis of its result that grows with the batch, else None.
         cotangents: (4, C), c_n of the pilot `more`.
     """
@@ -58,7 +60,7 @@ class Pilots:
     more: Pilot
     few: Pilot
     calls: tuple[tuple[str, bool], ...]
-    shapes: tuple[tuple[torch.Size, ...], ...]
+    bytes_per_example: int
     axes: tuple[int | None, ...]
     cotangents: Float[Tensor, "4 C"]
 
@@ -86,7 +88,7 @@ def pilot_rows(total: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return more, (between, more[2], more[0])
 
 
-def run_pilots(model: FunctionalModel, inputs: Inputs) -> Pilots:
+def run_pilots(model: FunctionalModel, inputs: Inputs, budget: int) -> Pilots:
     """Record both pilots and check that their outputs are finite, repeatable and independent of each other.
 
     Raises:
@@ -106,24 +108,29 @@ def run_pilots(model: FunctionalModel, inputs: Inputs) -> Pilots:
     check_finite(model, more, large.output)
     check_deterministic(model, few, first.output, small.output)
     passes = [Ran(more, large.output, rows), Ran(few, small.output, other_rows)]
-    check_independent(model, [*passes, *_larger(model, inputs)])
+    check_independent(model, [*passes, *_larger(model, inputs, budget // max(1, results_bytes(first, large.output)))])
     axes = tuple(_axis(use, first) for use in large.uses)
     cotangents = _cotangents(large.output, rows, other_rows)
-    shapes = tuple(shapes for _, shapes in first.calls)
     return Pilots(
         _probed(large, rows, cotangents[0], axes),
         _probed(small, other_rows, cotangents[1], axes),
         tuple(calls),
-        shapes,
+        results_bytes(first, large.output),
         axes,
         cotangents[0],
     )
 
 
-def _larger(model: FunctionalModel, inputs: Inputs) -> Iterator[Ran]:
-    """Two passes over a larger part of the batch, the second in reverse order."""
+def results_bytes(few: Recording, output: Tensor) -> int:
+    """Memory of all results of one example's forward pass, an upper bound for its graph."""
+    numbers = sum(math.prod(shape) for _, shapes in few.calls for shape in shapes)
+    return numbers * output.element_size() // FEW
+
+
+def _larger(model: FunctionalModel, inputs: Inputs, most: int) -> Iterator[Ran]:
+    """Two passes over a larger part of the batch, `most` examples at most, the second in reverse order."""
     total = batch_size(inputs)
-    count = min(total, _LARGER + total // 20)
+    count = max(EXAMPLES, min(total, _LARGER + total // 20, most))
     rows = tuple(dict.fromkeys(round(i * (total - 1) / max(1, count - 1)) for i in range(count)))
     for chosen in (rows, rows[::-1]):
         batch = at_least_two(take(inputs, torch.tensor(chosen)))

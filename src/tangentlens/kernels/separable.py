@@ -22,10 +22,15 @@ from tangentlens.kernels.factors import Part
 from tangentlens.kernels.plan import ParameterPlan, Plan, Strategy
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 
-_PROBES = 4  # random combinations of the directions; three of them check the fit
+PROBES = 4  # random combinations of the directions; three of them check the fit
 _PILOT = 8  # examples on which every direction is computed first
 _EXTRA = 64  # examples that may be added for entries that none of the pilot's reaches
-_WORTH = 3 * _PROBES  # directions below which nothing is gained
+_WORTH = 3 * PROBES  # directions below which nothing is gained
+
+
+def separable(plans: Sequence[ParameterPlan]) -> list[ParameterPlan]:
+    """The parameters whose sensitivities may separate: each of their views is used once."""
+    return [p for p in plans if p.strategy is Strategy.FACTORED and all(len(frame.uses) == 1 for frame in p.frames)]
 
 
 def separate(
@@ -36,34 +41,32 @@ def separate(
     parameters: Sequence[ParameterPlan],
     chunk: int,
 ) -> dict[str, dict[int, Part]]:
-    """Factors with a single effective direction, for the parameters whose sensitivities are separable.
+    """Factors with a single effective direction, for those of the parameters whose sensitivities are separable.
+
+    Args:
+        parameters: from `separable`.
+        chunk: examples in one forward pass.
 
     Returns:
         name -> index of the use -> its factors, right of shape (1, N, T, H, B) = s * |m|. Only valid for kernels
         that sum over the directions.
     """
-    candidates = {
-        p.name: p.frames
-        for p in parameters
-        if p.strategy is Strategy.FACTORED and all(len(frame.uses) == 1 for frame in p.frames)
-    }
+    candidates = {p.name: p.frames for p in parameters}
     if directions.shape[1] < _WORTH or batch_size(inputs) < 2 * _PILOT or not candidates:
         return {}
     uses = tuple(sorted({i for frames in candidates.values() for frame in frames for i in frame.uses}))
     pilot_rows = torch.linspace(0, batch_size(inputs) - 1, _PILOT).round().long()
-    pilot = collect(model, plan, take(inputs, pilot_rows), uses, directions, chunk=_PILOT)
+    pilot = collect(model, plan, take(inputs, pilot_rows), uses, directions, chunk=min(chunk, _PILOT))
     uses = tuple(i for i in uses if _rank_one(pilot[i].right))
     if not uses:
         return {}
     generator = torch.Generator().manual_seed(2)
-    mixing = torch.randn(directions.shape[1], _PROBES, generator=generator, dtype=directions.dtype).to(
-        directions.device
-    )
+    mixing = torch.randn(directions.shape[1], PROBES, generator=generator, dtype=directions.dtype).to(directions.device)
     probed = collect(model, plan, inputs, uses, directions @ mixing, chunk=chunk, witnesses=plan.witnesses)
     reached = {i: _strongest(pilot[i].right) for i in uses}
     extra = _unreached_examples({i: probed[i] for i in uses}, reached)
     if len(extra):
-        more = collect(model, plan, take(inputs, extra), uses, directions, chunk=len(extra))
+        more = collect(model, plan, take(inputs, extra), uses, directions, chunk=chunk)
         reached = {i: _strongest(torch.cat([pilot[i].right, more[i].right], dim=1)) for i in uses}
     effective = {i: _effective(probed[i], reached[i], mixing) for i in uses}
     fitted = {i: part for i, part in effective.items() if part is not None}

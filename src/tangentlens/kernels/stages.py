@@ -5,7 +5,7 @@ and differentiated alone: a backward sweep then needs the graph of one stage at 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tangentlens.errors import UnsupportedModelError
-from tangentlens.models.language_model import Batch, LanguageModel, hidden_of, last_positions
+from tangentlens.models.agreement import relative_difference, tolerance
+from tangentlens.models.batches import Batch, last_positions, some
+from tangentlens.models.chain import given_hidden, hidden_of
+from tangentlens.models.language_model import LanguageModel
 
 HIDDEN = "hidden"  # name of the input of a stage that the stage before it gives
 PROLOGUE, FINAL_NORM = "prologue", "final_norm"
@@ -22,17 +25,36 @@ _FEW, _MORE = 2, 3  # batch sizes that tell which arguments of a block have an a
 
 @dataclass(frozen=True)
 class _Signature:
-    """The arguments of a block: a tree whose leaves are constants, tensors by window, or the hidden state."""
+    """The arguments of a block: a tree whose leaves are constants, tensors by window, or the hidden state.
 
+    Attributes:
+        by_window: leaf -> how many rows of its first axis belong to one window.
+    """
+
+    name: str
     tree: Any
     leaves: tuple[Any, ...]
-    by_window: tuple[int, ...]
+    by_window: Mapping[int, int]
     hidden: int
 
     def by_name(self, call: "_BlockCall") -> dict[str, Tensor]:
-        """The leaves of a call that have an axis for the windows, but for the hidden state."""
-        leaves = pytree.tree_leaves((call.args, call.kwargs))
-        return {f"leaf{i}": leaves[i] for i in self.by_window}
+        """The leaves of a call that have an axis for the windows, but for the hidden state, windows first.
+
+        Raises:
+            UnsupportedModelError: another leaf is not what it was when the model was cut.
+        """
+        leaves, tree = pytree.tree_flatten((call.args, call.kwargs))
+        same = tree == self.tree and all(
+            i == self.hidden or i in self.by_window or _equal(leaf, known)
+            for i, (leaf, known) in enumerate(zip(leaves, self.leaves, strict=True))
+        )
+        if not same:
+            raise UnsupportedModelError(
+                "an argument of the block depends on which windows are in the batch",
+                where=self.name,
+                remedy="Give windows that are all padded, or none.",
+            )
+        return {f"leaf{i}": leaves[i].unflatten(0, (-1, rows)) for i, rows in self.by_window.items()}
 
 
 @dataclass(frozen=True)
@@ -55,13 +77,13 @@ class _Block(nn.Module):
 
     def __init__(self, block: nn.Module, signature: _Signature) -> None:
         super().__init__()
-        self.block, self._signature = block, signature
+        self.block, self._signature, self.unused = block, signature, _nothing()
 
     def forward(self, hidden: Tensor, **by_window: Tensor) -> Tensor:
         leaves = list(self._signature.leaves)
         leaves[self._signature.hidden] = hidden
         for i in self._signature.by_window:
-            leaves[i] = by_window[f"leaf{i}"]
+            leaves[i] = by_window[f"leaf{i}"].flatten(0, 1)
         args, kwargs = pytree.tree_unflatten(leaves, self._signature.tree)
         result: Tensor = hidden_of(self.block(*args, **kwargs))
         return result.flatten(1)
@@ -73,22 +95,22 @@ class _Prologue(nn.Module):
 
     def __init__(self, lm: LanguageModel) -> None:
         super().__init__()
-        self.decoder = lm.decoder
-        self._lm, self._first = lm, {id(m): name for name, m in lm.decoder.named_modules()}[id(lm.blocks[0][1])]
+        self.decoder, self.unused = lm.decoder, _nothing()
+        first = lm.block_list[0]
+        self._first = next(name for name, module in lm.decoder.named_modules() if module is first)
 
-    def forward(self, **batch: Tensor) -> Tensor:
+    def forward(self, **arguments: Tensor) -> Tensor:
         def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _ReachedError(_given(args, kwargs))
 
-        first = self.decoder.get_submodule(self._first)
-        handle = first.register_forward_pre_hook(stop, with_kwargs=True)
+        handle = self.decoder.get_submodule(self._first).register_forward_pre_hook(stop, with_kwargs=True)
         try:
-            replace(self._lm, decoder=self.decoder).final_hidden(batch)
+            self.decoder(**arguments, use_cache=False)
         except _ReachedError as reached:
             return reached.hidden.flatten(1)
         finally:
             handle.remove()
-        raise UnsupportedModelError("the first block was not called", where=self._lm.blocks[0][0])
+        raise UnsupportedModelError("the first block was not called", where=self._first)
 
 
 class _ReachedError(Exception):
@@ -105,7 +127,7 @@ class _FinalNorm(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.norm = norm
+        self.norm, self.unused = norm, _nothing()
 
     def forward(self, hidden: Tensor, position: Tensor) -> Tensor:
         picked = hidden.gather(1, position[:, None, None].expand(-1, 1, hidden.shape[2]))
@@ -134,15 +156,37 @@ class Chain:
             {HIDDEN: call.hidden, **signature.by_name(call)}
             for call, signature in zip(calls, self._signatures, strict=True)
         ]
-        return [dict(batch), *blocks, {HIDDEN: calls[-1].result, "position": last}]
+        return [self.lm.arguments(batch, every=True), *blocks, {HIDDEN: calls[-1].result, "position": last}]
+
+    def difference(self, batch: Batch) -> float:
+        """How far the stages, each run on what the one before it gives, are from the model's final hidden state."""
+        with torch.no_grad():
+            whole = self.lm.final_hidden(batch)
+            inputs = self.inputs(batch)
+            hidden = self.stages[0].module(**inputs[0])
+            for stage, given in zip(self.stages[1:], inputs[1:], strict=True):
+                hidden = stage.module(**{**given, HIDDEN: hidden.view_as(given[HIDDEN])})
+        return relative_difference(whole[torch.arange(len(whole)), last_positions(batch)], hidden)
+
+    def check(self, batch: Batch) -> None:
+        """The stages must give the model's final hidden state.
+
+        Raises:
+            UnsupportedModelError: they do not.
+        """
+        difference = self.difference(batch)
+        if not difference <= tolerance(self.lm.unembedding.dtype):
+            raise UnsupportedModelError(
+                f"the blocks run one by one give another final hidden state ({difference:.1e})",
+                where=type(self.lm.model).__name__,
+                remedy="A block takes something from the others beside the hidden state; take its kernel with tl.entk.",
+            )
 
 
 def cut(lm: LanguageModel, batch: Batch) -> Chain:
     """Cut a model into stages; which arguments differ from window to window is found from two small batches."""
-    few, more = (
-        _calls(lm, {name: tensor[torch.zeros(n, dtype=torch.int64)] for name, tensor in batch.items()})
-        for n in (_FEW, _MORE)
-    )
+    row = int(batch["attention_mask"].sum(1).argmin()) if "attention_mask" in batch else 0  # the most padded
+    few, more = (_calls(lm, some(batch, torch.full((n,), row))) for n in (_FEW, _MORE))
     signatures = tuple(_signature(name, a, b) for (name, _), a, b in zip(lm.blocks, few, more, strict=True))
     blocks = (Stage(name, _Block(block, s)) for (name, block), s in zip(lm.blocks, signatures, strict=True))
     stages = (Stage(PROLOGUE, _Prologue(lm)), *blocks, Stage(FINAL_NORM, _FinalNorm(lm.final_norm)))
@@ -178,22 +222,47 @@ def _signature(name: str, few: _BlockCall, more: _BlockCall) -> _Signature:
     small, tree = pytree.tree_flatten((few.args, few.kwargs))
     large = pytree.tree_leaves((more.args, more.kwargs))
     hidden = next(i for i, leaf in enumerate(small) if leaf is few.hidden)
-    grown = tuple(
+    if pytree.tree_structure((more.args, more.kwargs)) != tree:
+        raise UnsupportedModelError("the block is called in another way for another number of windows", where=name)
+    grown = [
         i
         for i, (a, b) in enumerate(zip(small, large, strict=True))
-        if i != hidden and isinstance(a, Tensor) and a.shape != b.shape
-    )
-    odd = [i for i in grown if small[i].shape[:1] != (_FEW,) or large[i].shape[:1] != (_MORE,)]
-    if odd:
+        if i != hidden and isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape
+    ]
+    by_window = {i: _rows_of_a_window(name, small[i], large[i]) for i in grown}
+    return _Signature(name, tree, tuple(small), by_window, hidden)
+
+
+def _rows_of_a_window(name: str, few: Tensor, more: Tensor) -> int:
+    """How many rows of the first axis belong to each of some windows that are all the same, one after another.
+
+    Some models merge heads into that axis; rows in any other order are refused.
+    """
+    rows = few.shape[0] // _FEW
+    merged = few.shape[0] == rows * _FEW and more.shape[0] == rows * _MORE and few.shape[1:] == more.shape[1:]
+    if not merged or not all(torch.equal(few[:rows], other) for other in (*few.split(rows), *more.split(rows))):
         raise UnsupportedModelError(
             "an argument of the block has its windows on another axis than the first", where=name
         )
-    return _Signature(tree, tuple(small), grown, hidden)
+    return rows
+
+
+def _equal(leaf: Any, known: Any) -> bool:
+    if isinstance(leaf, Tensor) and isinstance(known, Tensor):
+        return leaf.shape == known.shape and torch.equal(leaf, known)
+    if isinstance(leaf, bool | int | float | str | torch.dtype | torch.device):
+        return bool(leaf == known)
+    return leaf is known or type(leaf) is type(known)
+
+
+def _nothing() -> nn.Parameter:
+    """A parameter that nothing uses: a stage without any of its own is a function of parameters all the same."""
+    return nn.Parameter(torch.zeros(1))
 
 
 def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """The hidden state (N, T, d) that a block is called with."""
-    hidden = args[0] if args else kwargs.get("hidden_states")
+    hidden = given_hidden(args, kwargs)
     if not isinstance(hidden, Tensor) or hidden.ndim != 3:
         raise UnsupportedModelError("a block is called without a hidden state (N, T, d)")
     return hidden

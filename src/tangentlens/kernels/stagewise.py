@@ -16,7 +16,7 @@ from tangentlens.kernels.backward_sweep import PlannedStage
 from tangentlens.kernels.differentiation import without_advice
 from tangentlens.kernels.stages import HIDDEN
 from tangentlens.models.functional import take
-from tangentlens.models.language_model import LanguageModel, differentiable_attention
+from tangentlens.models.working_copy import plain_torch
 from tangentlens.operators import LinearOperator
 
 _BYTES = 2 * 2**30  # of graphs and tangents that are alive at once
@@ -28,7 +28,6 @@ class StagewiseKernel(LinearOperator):
     """L J J^T L^T with rows (window, coordinate), window-major: row i * d + c.
 
     Args:
-        lm: the model, whose attention is switched for the time of a product.
         planned: the stages from the last down to the lowest that uses the group's parameters.
         inputs: for each of them its inputs for all windows.
         factors: (N, d, d) of the logit geometry, what the cotangents of the final hidden state are multiplied by.
@@ -38,14 +37,12 @@ class StagewiseKernel(LinearOperator):
 
     def __init__(
         self,
-        lm: LanguageModel,
         planned: Sequence[PlannedStage],
         inputs: Sequence[Mapping[str, Tensor]],
         factors: Float[Tensor, "N d d"],
         names: Sequence[str],
         name: str,
     ) -> None:
-        self._lm = lm
         self._planned, self._inputs, self._names = tuple(planned), tuple(inputs), frozenset(names)
         first = inputs[0][HIDDEN]
         self.dtype, self.device = first.dtype, first.device
@@ -55,7 +52,7 @@ class StagewiseKernel(LinearOperator):
         self.shape, self.symmetric, self.name = (rows, rows), True, name
 
     def matmat(self, V: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
-        with differentiable_attention(self._lm.model):
+        with plain_torch():
             return torch.cat([self.push(self.pull(block)) for block in V.split(_COLUMNS, dim=1)], dim=1)
 
     def pull(self, V: Float[Tensor, "m k"]) -> dict[str, Tensor]:

@@ -6,40 +6,35 @@ the rows (window, direction). Its eigenpairs, lifted by the basis, are Rayleigh-
 random probe directions outside the basis tell how far each is from an eigenpair of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen import top_eigenpairs
-from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.groups import Group
-from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.backward_sweep import backward_sweep
 from tangentlens.kernels.compressed import CompressedKernel
-from tangentlens.kernels.geometry import LogitGeometry, logit_geometry
+from tangentlens.kernels.fisher import logit_geometry
+from tangentlens.kernels.geometry import LogitGeometry
 from tangentlens.kernels.language_groups import LanguageGroups, resolve_language_groups
-from tangentlens.kernels.passes import (
-    complete,
-    cotangents_of,
-    flat,
-    planned_chain,
-    stage_inputs,
-    stagewise_kernel,
-)
+from tangentlens.kernels.passes import GroupFrames, aim, complete, flat, planned_chain, stage_inputs
 from tangentlens.kernels.pilot import WINDOWS, Pilot, pilot_directions
+from tangentlens.kernels.sweep_check import Sample, sample_entries
+from tangentlens.kernels.sweep_record import Sweep
 from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspace, sweep_fingerprint
-from tangentlens.kernels.swept_modes import SweptModes, swept_modes
-from tangentlens.models.checks import check_modes
-from tangentlens.models.language_model import Batch, LanguageModel, differentiable_attention, last_positions
+from tangentlens.kernels.swept_modes import SweptModes, geometry_errors, swept_modes
+from tangentlens.models.batches import Batch
+from tangentlens.models.language_model import LanguageModel
+from tangentlens.models.soundness import prepared
+from tangentlens.models.working_copy import plain_torch
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Eigenpairs
+
+__all__ = ["Reading", "Sweep", "nothing_more", "sweep"]
 
 # what to take of a kernel and its modes while the kernel is there
 Reading = Callable[[CompressedKernel, SweptModes, Tensor], Mapping[str, Tensor]]
@@ -48,70 +43,6 @@ Reading = Callable[[CompressedKernel, SweptModes, Tensor], Mapping[str, Tensor]]
 def nothing_more(kernel: CompressedKernel, modes: SweptModes, basis: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG001
     """The reading that takes nothing but the modes."""
     return {}
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What one sweep gave.
-
-    Attributes:
-        operators: group -> kernel on the rows (window, direction), window-major; empty where modes were asked for.
-        modes: group -> leading modes; empty where none were asked for.
-        basis: (d, r) orthonormal output directions, in the coordinates of S^(1/2) K_r S^(1/2); (N, d, r) where every
-            window has its own.
-        geometry: of the logits.
-        windows: N.
-        members: group -> its parameters.
-        seconds: that it took, those of earlier calls with the same folder included.
-    """
-
-    operators: Mapping[str, LinearOperator]
-    modes: Mapping[str, SweptModes]
-    basis: Float[Tensor, "d r"] | Float[Tensor, "N d r"]
-    geometry: LogitGeometry
-    windows: int
-    members: Mapping[str, tuple[str, ...]]
-    seconds: float
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Names of the groups."""
-        return tuple(self.members)
-
-    def __getitem__(self, group: str) -> LinearOperator:
-        if group not in self.members:
-            raise InvalidInputError(
-                f"there is no group {group!r}", where="groups", remedy=f"The groups are {', '.join(self.groups)}."
-            )
-        if group not in self.operators:
-            raise InvalidInputError(
-                "the kernels were let go, only their modes were kept",
-                where=group,
-                remedy="Call sweep without modes=, or take sweep.modes[group].",
-            )
-        return self.operators[group]
-
-    def swept(self, group: str) -> SweptModes:
-        """The leading modes of a group.
-
-        Raises:
-            InvalidInputError: the sweep holds none of that group.
-        """
-        if group not in self.modes:
-            raise InvalidInputError(
-                "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
-            )
-        return self.modes[group]
-
-    def lift(self, vectors: Float[Tensor, "rows k"]) -> Float[Tensor, "N d k"]:
-        """Vectors on the rows (window, direction) as vectors on (window, coordinate of S^(1/2) K_r S^(1/2))."""
-        r = self.basis.shape[-1]
-        if vectors.shape[0] != self.windows * r:
-            raise InvalidInputError(
-                f"vectors of {vectors.shape[0]} rows, where the sweep has {self.windows} x {r}", where="lift"
-            )
-        lifted: Tensor = self.basis @ vectors.to(self.basis).unflatten(0, (self.windows, r))
-        return lifted
 
 
 def sweep(
@@ -126,6 +57,7 @@ def sweep(
     tolerance: float = 1e-2,
     pilot_windows: int = WINDOWS,
     seed: int = 0,
+    check: bool = True,
     read: Reading = nothing_more,
     work: Path | None = None,
     progress: Progress = silent,
@@ -134,7 +66,8 @@ def sweep(
 
     Args:
         lm: from `language_model`.
-        batch: input_ids (N, T) and, where windows are padded, attention_mask (N, T).
+        batch: input_ids (N, T) and, where windows are padded, attention_mask (N, T); position_ids (N, T) where they
+            are not to count the real tokens.
         groups: "weights" (every weight matrix of every block, each a group), "down_proj" (the paper's: the last matrix
             of every MLP), a list of parameter names or patterns, or what `tl.entk` takes. Of an embedding that is tied
             to the head, only the uses on the way to the final hidden state count: the head's own is left out.
@@ -146,114 +79,178 @@ def sweep(
             are let go: the memory of one block instead of all. Without, the kernels are kept.
         tolerance: relative residual of the modes on the compressed rows.
         pilot_windows: windows of the pilot that finds the directions: those of every group's leading modes there.
-        seed: of the pilot and the probes.
+        seed: of the pilot, the probes and the sample that is checked.
+        check: whether entries of the kernels at sampled windows are compared with plain autograd, one window at a time.
         read: with modes=, called with the kernel and the modes of every group, and the basis, while the kernel is
             there; the tensors that it returns stay with the modes. Where it changes, so must the folder `work`.
         work: with modes=, a folder for what would not fit into memory and for what is finished, from which an
             interrupted call with the same arguments goes on.
         progress: told about every stage.
 
+    A model of half precision is swept in float32, on a copy of its parameters.
+
     Raises:
         InvalidInputError: the batch, the groups or the numbers cannot be used, or the folder holds another sweep.
+        NumericalError: a group's gradients vanish or are not finite, its kernel is not autograd's, or the parameters
+            changed during the call; names them.
         StoreError: the folder cannot be written or read.
-        UnsupportedModelError: dropout is active, or a wanted parameter is used in a way that has no factors.
+        UnsupportedModelError: dropout is active, the model is not causal, its head is not linear, it is no chain of
+            blocks, or a wanted parameter is used in a way that has no factors.
     """
-    _check(batch, directions, probes, modes)
-    check_modes(lm.model)
-    chosen = resolve_language_groups(lm, groups)
-    options = (chosen, geometry, directions, probes, modes, tolerance, pilot_windows, seed)
-    workspace = InMemory() if work is None else _folder(work, lm, batch, options)
-    units, windows = logit_geometry(lm, geometry), len(batch["input_ids"])
-    names = {group.name: group.parameters for group in chosen}
-    basis, finished = workspace.basis(), _kept(workspace, names)
-    if basis is not None and len(finished) == len(names):
-        return Sweep({}, finished, basis, units, windows, names, workspace.seconds)
-    with differentiable_attention(lm.model):
-        chain, planned = planned_chain(lm, batch, chosen)
+    options = _Options(geometry, directions, probes, modes, tolerance, pilot_windows, seed, check)
+    options.check_numbers()
+    with plain_torch():
+        working, batch = prepared(lm, batch)
+        chosen = resolve_language_groups(working, groups)
+        workspace = InMemory() if work is None else _folder(work, lm, batch, chosen, options)
+        units = logit_geometry(working.head, geometry)
+        kept, finished = workspace.basis(), _kept(workspace, chosen)
+        if kept is not None and len(finished) == len(chosen):
+            return _record({}, workspace, kept, chosen, units)
+        versions = _versions(lm)
+        chain, planned = planned_chain(working, batch, chosen)
         inputs, hidden = stage_inputs(chain, planned, batch, workspace)
-        if basis is None:
-            basis = _basis(Pilot(lm, planned, chosen, inputs, hidden, units, seed, progress), directions, pilot_windows)
-            workspace.keep_basis(basis)
-        cotangents = cotangents_of(units, hidden, basis, probes if basis.shape[-1] < lm.d_model else 0, seed)
-        passing = backward_sweep(planned, inputs, cotangents, workspace, progress)
-        kernels: dict[str, LinearOperator] = {}
+        pilot = Pilot(planned, chosen, inputs, hidden, units, seed, progress)
+        basis = kept[0] if kept is not None else _basis(pilot, options)
+        width = basis if isinstance(basis, int) else basis.shape[-1]
+        aimed = aim(units, hidden, basis, probes if width < working.d_model else 0, seed)
+        workspace.keep_basis(aimed.basis, aimed.left_out)
+        sample = sample_entries((lm, working), batch, units, aimed, chosen, seed) if check else None
+        passing = backward_sweep(planned, inputs, aimed.cotangents, workspace, progress)
+        made = _Kernels(options, aimed.basis, aimed.left_out, sample, read, workspace)
         for group, frames in complete(chosen, planned, passing):
-            kernel = CompressedKernel(flat(frames), basis.shape[-1], group.name)
-            if modes is None:
-                kernels[group.name] = kernel
-            elif workspace.modes(group.name) is None:
-                found = swept_modes(kernel, modes, tolerance, lm.d_model)
-                workspace.keep_modes(group.name, replace(found, readings=read(kernel, found, basis), moves=()))
-            del kernel, frames
-    return Sweep(kernels, _kept(workspace, names), basis, units, windows, names, workspace.seconds)
-
-
-def _kept(workspace: SweepWorkspace, groups: Iterable[str]) -> dict[str, SweptModes]:
-    """The modes that were found before, of every group that has them."""
-    return {name: found for name in groups if (found := workspace.modes(name)) is not None}
+            made.take(group, frames)
+            del frames
+        made.check()
+        if _versions(lm) != versions:
+            raise NumericalError(
+                "parameters changed during the call", where=type(lm.model).__name__, remedy="Train on another copy."
+            )
+        return _record(made.kernels, workspace, (aimed.basis, aimed.left_out), chosen, units, made.errors)
 
 
 @dataclass(frozen=True)
-class RefinedModes:
-    """Modes of one group's full kernel, nothing compressed.
+class _Options:
+    """What a sweep was asked for."""
 
-    Attributes:
-        pairs: eigenpairs on the rows (window, coordinate of S^(1/2) K_r S^(1/2)), with true residuals.
-        operator: the kernel, matrix-free.
-    """
+    geometry: str
+    directions: int | Tensor
+    probes: int
+    modes: int | None
+    tolerance: float
+    pilot_windows: int
+    seed: int
+    check: bool
 
-    pairs: Eigenpairs
-    operator: LinearOperator
+    def check_numbers(self) -> None:
+        """Refuse numbers that are too small."""
+        for name, least in (("directions", 1), ("probes", 0), ("modes", 1), ("pilot_windows", 1)):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < least:
+                raise InvalidInputError(f"{name} = {value}", remedy=f"Give at least {least}.")
 
-
-def refine(
-    lm: LanguageModel,
-    batch: Batch,
-    group: str,
-    swept: Sweep,
-    *,
-    steps: int | None = 2,
-    tolerance: float = 1e-3,
-    progress: Progress = silent,
-) -> RefinedModes:
-    """Modes of one group's full kernel, from those of a sweep of the same batch, with exact residuals.
-
-    Args:
-        swept: made with modes=.
-        steps: how often the space of the modes grows by the residuals of those above the tolerance, at most k products
-            each (a product is a backward and a forward pass through the stages above the group), after k for the modes
-            themselves. None solves to the tolerance by block Lanczos from the modes of the sweep.
-        tolerance: relative residual that counts as converged.
-
-    Raises:
-        InvalidInputError: the sweep has no modes of that group, or is of another number of windows.
-    """
-    start = swept.lift(swept.swept(group).pairs.vectors).flatten(0, 1)
-    k = start.shape[1]
-    members = Group(group, swept.members[group])
-    with differentiable_attention(lm.model), freed_memory_kept():
-        chain, planned = planned_chain(lm, batch, [members])
-        kernel = stagewise_kernel(chain, planned, batch, swept.geometry, members)
-        if steps is None:
-            return RefinedModes(top_eigenpairs(kernel, k, tolerance, start=start, progress=progress), kernel)
-        return RefinedModes(rayleigh_ritz(kernel, start, k, tolerance, steps=steps, progress=progress), kernel)
+    def listed(self) -> list[object]:
+        """All that a sweep's result depends on."""
+        given = self.directions.double().sum(1).tolist() if isinstance(self.directions, Tensor) else self.directions
+        return [self.geometry, given, self.probes, self.modes, self.tolerance, self.pilot_windows, self.seed]
 
 
-def _basis(pilot: Pilot, directions: int | Tensor, windows: int) -> Tensor:
-    """The basis given, the whole space, each window's own directions, or what a pilot finds: (d, r) or (N, d, r)."""
-    d = pilot.lm.d_model
+class _Kernels:
+    """The kernels of the groups as a sweep passes: kept, or solved for their modes and let go."""
+
+    def __init__(
+        self,
+        options: _Options,
+        basis: Tensor,
+        left_out: Float[Tensor, " N"],
+        sample: Sample | None,
+        read: Reading,
+        workspace: SweepWorkspace,
+    ) -> None:
+        self._options, self._basis, self._left_out = options, basis, left_out
+        self._sample, self._read, self._workspace = sample, read, workspace
+        self.kernels: dict[str, LinearOperator] = {}
+        self.errors: dict[str, float] = {}
+
+    def take(self, group: Group, frames: GroupFrames) -> None:
+        """Check a group's kernel, and keep it or its modes."""
+        if self._workspace.modes(group.name) is not None:
+            return
+        kernel = CompressedKernel(flat(frames), self._basis.shape[-1], group.name)
+        if self._sample is not None and group.name in self._sample.expected:
+            self.errors[group.name] = self._sample.error(kernel)
+            if not self.errors[group.name] <= self._sample.limit:
+                return  # named when all groups have been looked at
+        if self._options.modes is None:
+            self.kernels[group.name] = kernel
+        else:
+            self._workspace.keep_modes(group.name, self._modes(kernel, self._options.modes))
+
+    def _modes(self, kernel: CompressedKernel, count: int) -> SweptModes:
+        found = swept_modes(kernel, count, self._options.tolerance, self._basis.shape[-2])
+        rounding = self._sample is not None and self._sample.vanishes(kernel.name)
+        if rounding or not float(found.pairs.values[0]) > 0:
+            raise NumericalError(
+                "the gradients of this group vanish at every window, or are not finite",
+                where=kernel.name,
+                remedy="Leave it out of the groups.",
+            )
+        found = replace(
+            found,
+            left_out=geometry_errors(found.pairs.vectors, self._left_out),
+            check=self.errors.get(kernel.name),
+        )
+        return replace(found, readings=self._read(kernel, found, self._basis), moves=())
+
+    def check(self) -> None:
+        """Name the groups whose kernels are not those of plain autograd.
+
+        Raises:
+            NumericalError: there are such groups.
+        """
+        if self._sample is not None:
+            self._sample.check(self.errors)
+
+
+def _record(
+    kernels: Mapping[str, LinearOperator],
+    workspace: SweepWorkspace,
+    aimed: tuple[Tensor, Tensor],
+    chosen: tuple[Group, ...],
+    units: LogitGeometry,
+    errors: Mapping[str, float] | None = None,
+) -> Sweep:
+    modes = _kept(workspace, chosen)
+    known = [*(errors or {}).values(), *(found.check for found in modes.values() if found.check is not None)]
+    basis, left_out = aimed
+    members = {group.name: group.parameters for group in chosen}
+    check = max(known) if known else None
+    return Sweep(kernels, modes, basis, units, len(left_out), left_out, check, members, workspace.seconds)
+
+
+def _kept(workspace: SweepWorkspace, groups: tuple[Group, ...]) -> dict[str, SweptModes]:
+    """The modes that were found before, of every group that has them."""
+    return {group.name: found for group in groups if (found := workspace.modes(group.name)) is not None}
+
+
+def _versions(lm: LanguageModel) -> dict[str, int]:
+    """How often every parameter was changed in place."""
+    return {name: p._version for name, p in lm.model.named_parameters() if not p.is_inference()}
+
+
+def _basis(pilot: Pilot, options: _Options) -> Tensor | int:
+    """The basis given, the whole space, what a pilot finds, or how many of its own directions each window has."""
+    d, directions = pilot.hidden.shape[1], options.directions
     if isinstance(directions, Tensor):
         return _checked_basis(directions, d)
     if directions >= d:
         return torch.eye(d, dtype=torch.float64)
-    own = pilot.units.own_directions(pilot.hidden, directions)
-    return pilot_directions(pilot, directions, windows) if own is None else own
+    return directions if pilot.units.by_window else pilot_directions(pilot, directions, options.pilot_windows)
 
 
-def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...]) -> InFolder:
+def _folder(work: Path, lm: LanguageModel, batch: Batch, chosen: tuple[Group, ...], options: _Options) -> InFolder:
     """The workspace of these arguments in a folder."""
-    chosen, geometry, directions, probes, modes, tolerance, pilot_windows, seed = options
-    if modes is None:
+    if options.modes is None:
         raise InvalidInputError(
             "kernels cannot be kept in a folder", where="work", remedy="Ask for modes=, or leave out work=."
         )
@@ -266,10 +263,8 @@ def _folder(work: Path, lm: LanguageModel, batch: Batch, options: tuple[Any, ...
                 where=group.name,
                 remedy="Leave out work=, or take groups inside one block.",
             )
-    given = directions.double().sum(1).tolist() if isinstance(directions, Tensor) else directions
     named = {group.name: group.parameters for group in chosen}
-    listed = [named, geometry, given, probes, modes, tolerance, pilot_windows, seed]
-    return InFolder(work, sweep_fingerprint(lm.model, batch, {"options": listed}))
+    return InFolder(work, sweep_fingerprint(lm.model, batch, {"options": [named, *options.listed()]}))
 
 
 def _checked_basis(basis: Tensor, d: int) -> Float[Tensor, "d r"]:
@@ -283,10 +278,3 @@ def _checked_basis(basis: Tensor, d: int) -> Float[Tensor, "d r"]:
     if not torch.allclose(given.T @ given, torch.eye(given.shape[1], dtype=torch.float64), atol=1e-5):
         raise InvalidInputError("the columns are not orthonormal", where="directions", remedy="Take torch.linalg.qr.")
     return given
-
-
-def _check(batch: Batch, directions: int | Tensor, probes: int, modes: int | None) -> None:
-    last_positions(batch)
-    for name, value, least in (("directions", directions, 1), ("probes", probes, 0), ("modes", modes, 1)):
-        if isinstance(value, int) and value < least:
-            raise InvalidInputError(f"{name} = {value}", remedy=f"Give at least {least}.")

@@ -32,7 +32,7 @@ from tangentlens.records import Eigenpairs
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2  # of what a folder holds; one of another format is refused
+_FORMAT = 3  # of what a folder holds; one of another format is refused
 _ENTRIES = 64  # of every parameter, that tell one model's weights from another's
 _STATE, _BASIS = "state.json", "basis.safetensors"
 _SCRATCH_SHARE = 0.5  # of the free memory, for the factors of one stage; solving for modes takes some of the rest
@@ -80,12 +80,12 @@ class SweepWorkspace(ABC):
         """The first stage that is not done, and the gradients at its output; (0, None) at the beginning."""
 
     @abstractmethod
-    def basis(self) -> Tensor | None:
-        """The basis that a pilot found before."""
+    def basis(self) -> tuple[Tensor, Tensor] | None:
+        """The basis that was found before, and the error of every window's S along it."""
 
     @abstractmethod
-    def keep_basis(self, basis: Tensor) -> None:
-        """Remember it."""
+    def keep_basis(self, basis: Tensor, left_out: Tensor) -> None:
+        """Remember both."""
 
     @abstractmethod
     def modes(self, group: str) -> SweptModes | None:
@@ -119,10 +119,10 @@ class InMemory(SweepWorkspace):
     def start(self) -> tuple[int, Tensor | None]:
         return 0, None
 
-    def basis(self) -> Tensor | None:
+    def basis(self) -> tuple[Tensor, Tensor] | None:
         return None
 
-    def keep_basis(self, basis: Tensor) -> None:
+    def keep_basis(self, basis: Tensor, left_out: Tensor) -> None:
         pass
 
     def modes(self, group: str) -> SweptModes | None:
@@ -197,12 +197,15 @@ class InFolder(SweepWorkspace):
         dtype: torch.dtype = getattr(torch, self._state["dtype"])
         return done, self._mapped(self.folder / f"{_boundary(done - 1)}.bin", self._state["shape"], dtype)
 
-    def basis(self) -> Tensor | None:
+    def basis(self) -> tuple[Tensor, Tensor] | None:
         path = self.folder / _BASIS
-        return _loaded(path)["basis"] if path.exists() else None
+        if not path.exists():
+            return None
+        found = _loaded(path)
+        return found["basis"], found["left_out"]
 
-    def keep_basis(self, basis: Tensor) -> None:
-        self._write(_BASIS, {"basis": basis})
+    def keep_basis(self, basis: Tensor, left_out: Tensor) -> None:
+        self._write(_BASIS, {"basis": basis, "left_out": left_out})
         self._note()
 
     def modes(self, group: str) -> SweptModes | None:
@@ -211,14 +214,21 @@ class InFolder(SweepWorkspace):
             return None
         tensors = _loaded(path)
         with safe_open(path, framework="pt") as stored:
-            products = int(stored.metadata()["products"])
-        pairs = Eigenpairs(**{name: tensors.pop(name) for name in _PAIRS}, products=products)  # type: ignore[arg-type]
-        return SweptModes(pairs, tensors.pop("outside"), tensors.pop("outside_error"), tensors)
+            metadata = stored.metadata()
+        named = {name: tensors.pop(name) for name in _PAIRS}
+        pairs = Eigenpairs(**named, products=int(metadata["products"]))  # type: ignore[arg-type]
+        check = float(metadata["check"]) if "check" in metadata else None
+        outside, error, left_out = (tensors.pop(name) for name in _ERRORS)
+        return SweptModes(pairs, outside, error, left_out, check, tensors)
 
     def keep_modes(self, group: str, modes: SweptModes) -> None:
         tensors = {name: getattr(modes.pairs, name) for name in _PAIRS}
-        tensors |= {"outside": modes.outside, "outside_error": modes.outside_error, **modes.readings}
-        self._write(f"modes-{group}.safetensors", tensors, {"products": str(modes.pairs.products)})
+        tensors |= {name: getattr(modes, name) for name in _ERRORS}
+        tensors |= modes.readings
+        metadata = {"products": str(modes.pairs.products)}
+        if modes.check is not None:
+            metadata["check"] = repr(modes.check)
+        self._write(f"modes-{group}.safetensors", tensors, metadata)
         self._note()
 
     def _mapped(self, path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -254,6 +264,7 @@ class InFolder(SweepWorkspace):
         write_bytes(self.folder / name, save({key: t.cpu().contiguous() for key, t in tensors.items()}, metadata))
 
 
+_ERRORS = ("outside", "outside_error", "left_out")
 _PAIRS = ("values", "vectors", "residuals", "converged")
 
 

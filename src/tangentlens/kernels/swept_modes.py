@@ -27,6 +27,8 @@ class SweptModes:
         pairs: eigenpairs on the rows (window, direction), with their true residuals there.
         outside: (k,) estimated norm of the part of K v outside the basis, relative to the eigenvalue.
         outside_error: (k,) standard error of that estimate.
+        left_out: (k,) what the error of the windows' S adds to the residual, relative to the eigenvalue.
+        check: relative error of a sample of the kernel against plain autograd; None where it was not checked.
         readings: what else was taken while the kernel was there.
         moves: (k, *canonical axes) of J^T v for each frame of the kernel, while it is there and where they fit into
             memory together; else empty.
@@ -35,13 +37,15 @@ class SweptModes:
     pairs: Eigenpairs
     outside: Float[Tensor, " k"]
     outside_error: Float[Tensor, " k"]
+    left_out: Float[Tensor, " k"]
+    check: float | None = None
     readings: Mapping[str, Tensor] = field(default_factory=dict)
     moves: tuple[Tensor, ...] = ()
 
     @property
     def residuals(self) -> Float[Tensor, " k"]:
         """(k,) estimated relative residual of the lifted modes as eigenvectors of the full kernel."""
-        return (self.pairs.residuals.square() + self.outside.square()).sqrt()
+        return (self.pairs.residuals.square() + self.outside.square() + self.left_out.square()).sqrt()
 
 
 def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates: int) -> SweptModes:
@@ -78,7 +82,19 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     probed = pushed[:, kernel.directions :] @ coefficients
     outside, error = outside_norms(probed, pairs.values, coordinates - kernel.directions)
     moves = tuple(torch.tensordot(coefficients.T.to(found), found, dims=1) for found in gradients)
-    return SweptModes(pairs, outside, error, moves=moves)
+    return SweptModes(pairs, outside, error, torch.zeros_like(outside), moves=moves)
+
+
+def geometry_errors(vectors: Float[Tensor, "rows k"], left_out: Float[Tensor, " N"]) -> Float[Tensor, " k"]:
+    """What the error of each window's S adds to the relative residual of unit vectors on the rows (window, direction).
+
+    With S + E in place of S the kernel is (I + D)^(1/2) K (I + D)^(1/2), D block-diagonal with the relative error of
+    each window's S, and K v = lambda v becomes K (I + D)^(1/2) v = lambda (I + D)^(1/2) v + K D v + ..., so that
+    ||D v|| bounds the residual of a leading mode; ||D_i v_i|| <= delta_i ||v_i|| for every window.
+    """
+    by_window = vectors.double().unflatten(0, (len(left_out), -1)).square().sum(1)  # (N, k)
+    errors: Tensor = (left_out.square().to(by_window) @ by_window).sqrt().cpu()
+    return errors
 
 
 def _inside(kernel: CompressedKernel, pushed: Float[Tensor, "N s m"]) -> Float[Tensor, "rows m"]:

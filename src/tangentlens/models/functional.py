@@ -37,6 +37,7 @@ class FunctionalModel:
             through closures.
         shared: name -> (parameter of the user, its version) where no copy was made: a change of it is noticed.
         widened: dtype of the user's parameters where the computation runs in float32 instead, else None.
+        copied: bytes of parameters that were copied.
         device: on which the module makes tensors whose device it does not name.
     """
 
@@ -48,6 +49,7 @@ class FunctionalModel:
     redirected: bool = False
     shared: Mapping[str, tuple[Tensor, int]] = field(default_factory=dict, repr=False)
     widened: torch.dtype | None = None
+    copied: int = 0
     device: torch.device | None = None
 
     def __call__(self, parameters: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
@@ -126,7 +128,18 @@ def functional_model(
         _log.info("parameters of %s are computed with in float32, on copies", half)
     names = {name: aliases[name] for name in trainable}
     view = bind(module, originals)
-    return FunctionalModel(view, leaves, names, output or pick_output, originals, False, shared, half, device)
+    return FunctionalModel(
+        view,
+        leaves,
+        names,
+        output or pick_output,
+        originals,
+        False,
+        shared,
+        half,
+        0 if shared else _bytes(held.values()),
+        device,
+    )
 
 
 def through_closures(model: FunctionalModel, inputs: Inputs) -> FunctionalModel:
@@ -172,13 +185,16 @@ def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
 
 def _held(parameters: Mapping[str, Tensor], copied: int) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, int]]]:
     """Detached stand-ins of the parameters, and those that share memory with the user's, with their versions."""
-    size = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
-    if size <= copied:
+    if _bytes(parameters.values()) <= copied:
         return _snapshot(parameters), {}
     held = {name: _widened(parameter.detach()) for name, parameter in parameters.items()}
     sharing = {name: p for name, p in parameters.items() if not p.is_inference() and p.dtype not in _HALF}
     held |= {name: p.detach().clone() for name, p in parameters.items() if p.is_inference()}
     return held, {name: (parameter, parameter._version) for name, parameter in sharing.items()}
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _snapshot(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 A site is a matrix Z of values and the function from such a matrix to the outputs; changing Z and calling the function
 is the intervention. The user's model is left as found: parameters are changed on functional copies, and every hook is
-removed when the call ends, however it ends.
+removed when the call ends, however it ends. Every call runs without the fused kernels of nn.TransformerEncoder, which
+skip hooks and hand nested tensors from layer to layer.
 """
 
 import math
@@ -14,10 +15,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.models.functional import FunctionalModel, Inputs, PickOutput, functional_model
+from tangentlens.models.functional import FunctionalModel, Inputs, PickOutput, functional_model, take
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ def input_site(model: nn.Module, inputs: Tensor, *, output: PickOutput | None = 
     shape = inputs.shape[1:]
 
     def run(values: Tensor) -> Tensor:
-        return view({}, values.unflatten(1, shape))
+        return _call(view, {}, values.unflatten(1, shape))
 
     return _site("inputs", inputs.flatten(start_dim=1), run)
 
 
 def entering(model: nn.Module, inputs: Inputs, module: str, *, output: PickOutput | None = None) -> Site:
-    """What a module is called with: its first argument, (N, ...).
+    """What a module is called with: its first argument, by position or by name, (N, ...).
 
     Raises:
         InvalidInputError: there is no such module, it is not called exactly once, or not with a tensor of one
@@ -76,7 +78,13 @@ def entering(model: nn.Module, inputs: Inputs, module: str, *, output: PickOutpu
     target = _module(view, module)
 
     def before(change: Callable[[Tensor], Tensor]) -> RemovableHandle:
-        return target.register_forward_pre_hook(lambda _module, arguments: (change(arguments[0]), *arguments[1:]))
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if args:
+                return (change(args[0]), *args[1:]), kwargs
+            first, *_ = kwargs
+            return args, {**kwargs, first: change(kwargs[first])}
+
+        return target.register_forward_pre_hook(hook, with_kwargs=True)
 
     return _hooked_site(f"into {module}", view, inputs, before)
 
@@ -106,9 +114,18 @@ def parameter_site(model: nn.Module, inputs: Inputs, *, output: PickOutput | Non
 
     def run(values: Tensor) -> Tensor:
         parts = values[0].split([math.prod(shape) for shape in shapes])
-        return view({n: part.reshape(s) for n, part, s in zip(names, parts, shapes, strict=True)}, inputs)
+        return _call(view, {n: part.reshape(s) for n, part, s in zip(names, parts, shapes, strict=True)}, inputs)
 
     return Site("parameters", flat, run, torch.zeros_like(flat[0]))
+
+
+def _call(view: FunctionalModel, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+    """The outputs, on paths that run hooks: torch's fused encoder gives way to any torch function mode.
+
+    The mode belongs to the thread; torch.backends.mha.set_fastpath_enabled would reach into others.
+    """
+    with BaseTorchFunctionMode():
+        return view(parameters, inputs)
 
 
 def _site(name: str, values: Float[Tensor, "N w"], run: Callable[[Tensor], Tensor]) -> Site:
@@ -131,6 +148,24 @@ def _hooked_site(
     register: Callable[[Callable[[Tensor], Tensor]], RemovableHandle],
 ) -> Site:
     """The site that a hook reads and replaces; `register` installs a change of the tensor that passes there."""
+    value = _seen(name, view, inputs, register)
+    _seen(name, view, take(inputs, slice(0, 1)), register)  # an axis of N positions is no axis of N inputs
+    shape = value.shape[1:]
+
+    def run(values: Tensor) -> Tensor:
+        with _installed(register, lambda _: values.unflatten(1, shape)):
+            return _call(view, {}, inputs)
+
+    return _site(name, value.flatten(start_dim=1), run)
+
+
+def _seen(
+    name: str,
+    view: FunctionalModel,
+    inputs: Inputs,
+    register: Callable[[Callable[[Tensor], Tensor]], RemovableHandle],
+) -> Float[Tensor, "N ..."]:
+    """What passes at the site when the model is called on these inputs."""
     seen: list[Any] = []
 
     def look(value: Any) -> Any:
@@ -138,21 +173,15 @@ def _hooked_site(
         return value
 
     with torch.no_grad(), _installed(register, look):
-        rows = len(view({}, inputs))
+        rows = len(_call(view, {}, inputs))
     if len(seen) != 1 or not isinstance(seen[0], Tensor) or seen[0].shape[:1] != (rows,):
         found = [tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in seen]
         raise InvalidInputError(
             f"expected one tensor with {rows} rows, one for each input, but {found} passed there",
             where=name,
-            remedy="Name a module that is called once and maps a tensor to a tensor.",
+            remedy="Name a module that is called once and maps a tensor to a tensor, with the batch axis first.",
         )
-    shape = seen[0].shape[1:]
-
-    def run(values: Tensor) -> Tensor:
-        with _installed(register, lambda _: values.unflatten(1, shape)):
-            return view({}, inputs)
-
-    return _site(name, seen[0].flatten(start_dim=1), run)
+    return seen[0]
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from tangentlens.data.splits import balanced_half
 from tangentlens.data.windows import Windows
 from tangentlens.features.grammar import Labels, morphology_labels, pos_labels, pos_twins, repetitions, select_labels
 from tangentlens.kernels.sweep import Sweep, sweep
-from tangentlens.models.language_model import Batch, LanguageModel
+from tangentlens.models.batches import Batch
+from tangentlens.models.language_model import LanguageModel
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.figures import Arrays, Figures, Intervals, measurement

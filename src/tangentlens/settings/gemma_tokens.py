@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.kernels.geometry import LogitGeometry
-from tangentlens.models.language_model import Batch, LanguageModel, last_positions
+from tangentlens.models.batches import Batch, last_positions
+from tangentlens.models.language_model import LanguageModel
 from tangentlens.settings.figures import Arrays
 
 
