@@ -75,7 +75,7 @@ class ShiftedWindows(nn.Module):
     def forward(self, h):
         n, t, d = h.shape
         x = h.roll(1, 1).reshape(n * self.parts, t // self.parts, d)
-        return h + self.attention(x, x, x, need_weights=False)[0].view(n, t, d).roll(-1, 1)
+        return h + self.attention(x, x, x, need_weights=False)[0].reshape(n, t, d).roll(-1, 1)
 
 
 @piece("linear attention", "block")

@@ -42,6 +42,7 @@ def specs() -> st.SearchStrategy[Spec]:
         C=st.integers(1, 4),
         N=st.sampled_from([5, 1, 2, 3, 4, 7, 8, 12, 20]),
         M=st.sampled_from([0, 0, 0, 1, 3, 6]),
+        data=st.sampled_from([*["random"] * 6, "repeated", "zeros"]),
         dtype=st.sampled_from(["float64", "float64", "float32", "bfloat16"]),
         outputs=st.sampled_from(["trace", "full", "mean", "index", "weighted", "weighted trace"]),
         groups=st.sampled_from(["parameter", "module", "all", "patterns"]),
@@ -62,7 +63,7 @@ def drawn(count: int, start: int = 0) -> list[Spec]:
     found: dict[tuple[str, ...], Spec] = {}
 
     @seed(start)
-    @settings(DRAWING, derandomize=False, max_examples=3 * count)
+    @settings(DRAWING, derandomize=False, max_examples=2 * count + 50)
     @given(specs())
     def collect(spec: Spec) -> None:
         found.setdefault((spec.stem, *spec.pieces), spec)

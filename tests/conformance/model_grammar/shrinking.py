@@ -12,6 +12,7 @@ _FIELDS = (
     "frozen",
     "outputs",
     "M",
+    "data",
     "dtype",
     "C",
     "N",

@@ -38,6 +38,7 @@ class Spec:
             piece before once more.
         d, T, C: width, positions, outputs.
         N, M: examples, and examples of the second batch of a crossed kernel (0: none).
+        data: "random", "repeated" (one example again and again) or "zeros" (every other example).
         dtype: "float64", "float32" or "bfloat16".
         outputs: "trace", "full", "mean", "index", "weighted" or "weighted trace".
         groups: "module", "parameter", "all" or "patterns".
@@ -55,6 +56,7 @@ class Spec:
     C: int = 2
     N: int = 5
     M: int = 0
+    data: str = "random"
     dtype: str = "float64"
     outputs: str = "trace"
     groups: str = "parameter"
@@ -162,9 +164,21 @@ def build(spec: Spec) -> nn.Module:
 def inputs(spec: Spec, model: nn.Module) -> tuple[Any, Any]:
     """The examples of rows, and those of columns where the kernel is crossed."""
     generator = torch.Generator().manual_seed(spec.seed + 1)
-    made = [model.stem.example(n, generator) for n in (spec.N, spec.M) if n]
+    made = [_arranged(model.stem.example(n, generator), spec.data) for n in (spec.N, spec.M) if n]
     cast = [convert(batch, getattr(torch, spec.dtype)) for batch in made]
     return cast[0], cast[1] if spec.M else None
+
+
+def _arranged(batch: Any, data: str) -> Any:
+    if isinstance(batch, dict):
+        return {name: _arranged(value, data) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_arranged(value, data) for value in batch)
+    if data == "repeated":
+        return batch[:1].expand_as(batch).contiguous()
+    if data == "zeros":
+        batch[::2] = 0
+    return batch
 
 
 def convert(batch: Any, dtype: torch.dtype) -> Any:
