@@ -35,29 +35,8 @@ from tangentlens.store import open_run
 def place(tmp_path_factory):
     """A folder with a tiny model, its tokenizer and stories that it has learned to go on with."""
     folder = tmp_path_factory.mktemp("language")
-    tokenizer = cases.byte_level_tokenizer()
-    model = _trained(cases.tiny_llama(len(tokenizer)), tokenizer)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(cases.story(s) for s in range(60)), "utf-8")
+    cases.write_model(folder)
     return folder
-
-
-def _trained(model, tokenizer):
-    """So much of training that the model's next words have parts of speech."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        rows = [tokenizer(cases.story(seed))["input_ids"][:48] for seed in range(64)]
-        ids = torch.tensor([row for row in rows if len(row) == 48])
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.08)
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-        for _ in range(60):
-            optimiser.zero_grad()
-            model(input_ids=ids, labels=ids).loss.backward()
-            optimiser.step()
-        optimiser.zero_grad()
-    return model.eval()
 
 
 def config(place: Path, **kernel) -> Config:
