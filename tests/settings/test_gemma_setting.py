@@ -18,7 +18,7 @@ import language_cases as cases
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.corrections import holm
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import last_tokens
 from tangentlens.kernels.geometry import logit_geometry
@@ -126,7 +126,7 @@ def test_every_mode_is_judged_on_the_test_half_with_the_sign_of_the_train_half(s
             test = mannwhitneyu(x[~train & y], x[~train & ~y], alternative="greater", method="asymptotic")
             uncorrected[layer, mode, label] = test.pvalue
         assert ((low <= value) & (value <= high) & (low < high)).all()
-        assert p == pytest.approx(corrected_p_values(torch.from_numpy(uncorrected), "holm").numpy(), rel=1e-4)
+        assert p == pytest.approx(holm(torch.from_numpy(uncorrected)).numpy(), rel=1e-4)
 
 
 def test_intervals_hold_their_values_and_leads_are_differences(stored):

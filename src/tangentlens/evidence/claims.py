@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.corrections import holm
 from tangentlens.evidence.intervals import mean_interval
 from tangentlens.records import Figure
 
@@ -208,7 +208,7 @@ def _corrected(p: Sequence[float]) -> list[float]:
     all_p = torch.tensor(p, dtype=torch.float64)
     known = all_p.isfinite()
     if bool(known.any()):
-        all_p[known] = corrected_p_values(all_p[known], "holm")
+        all_p[known] = holm(all_p[known])
     return [float(value) for value in all_p]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
+from tangentlens.evidence.permutation import p_of_draws
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # scores (N, L), labels (N, L), weights (B, N) -> (B, L)
 
@@ -92,16 +93,16 @@ def paired_comparison(
 
     null = _exchanged(measure, _ranks(first), _ranks(second), labels, random, permutations).abs()
     interval = stratified_bootstrap_interval(differences, within, random=random, level=level, resamples=resamples)
-    limit = interval.value.abs() - 1e-10
+    observed = interval.value.abs()
     return PairedComparison(
         difference=interval.value[:-1],
         low=interval.low[:-1],
         high=interval.high[:-1],
-        p=_share_at_least(null[:, :-1], limit[:-1]),
-        p_family=_share_at_least(null[:, :-1].amax(dim=1, keepdim=True), limit[:-1]),
+        p=p_of_draws(null[:, :-1], observed[:-1]),
+        p_family=p_of_draws(null[:, :-1].amax(dim=1, keepdim=True), observed[:-1]),
         macro_difference=float(interval.value[-1]),
         macro_interval=(float(interval.low[-1]), float(interval.high[-1])),
-        macro_p=float(_share_at_least(null[:, -1:], limit[-1:])),
+        macro_p=float(p_of_draws(null[:, -1], observed[-1])),
     )
 
 
@@ -132,7 +133,3 @@ def _ranks(scores: Tensor) -> Float[Tensor, "N L"]:
     if not bool(values.isfinite().all()):
         raise NumericalError("the scores hold NaN or infinity", where="paired_comparison")
     return torch.from_numpy(rankdata(values.numpy(), axis=0))
-
-
-def _share_at_least(null: Float[Tensor, "B K"], limit: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
-    return (1 + (null >= limit).sum(dim=0)).to(torch.float64) / (1 + len(null))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tangentlens.evidence.permutation import permutation_test
+from tangentlens.evidence.permutation import p_of_draws, permutation_test
 from tangentlens.settings.figures import Figures, Findings
 from tangentlens.settings.gemma_alignment import intervals_over_stories
 from tangentlens.settings.gemma_config import ScoringConfig
@@ -112,7 +112,7 @@ def _exchange_p(
 ) -> float:
     """One-sided p of the macro selectivity of a difference whose sign could as well be the other in every window."""
     once = torch.ones(1, len(labels), dtype=torch.float64)
-    observed = float(_selectivity(difference, labels, once)[0])
+    observed = _selectivity(difference, labels, once)[0]
     signs = torch.randint(2, (permutations, len(labels), 1), generator=generator).double() * 2 - 1
     null = torch.cat([_selectivity(sign * difference, labels, once) for sign in signs])
-    return float((1 + (null >= observed - 1e-12).sum()) / (1 + permutations))
+    return float(p_of_draws(null, observed))

@@ -20,7 +20,7 @@ from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_aur
 from tangentlens.errors import NumericalError
 from tangentlens.evidence.auroc_inference import auroc_inference
 from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
-from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.corrections import holm
 from tangentlens.settings.figures import Arrays, Figures, Intervals
 
 FAMILIES = ("pos", "morph")
@@ -184,7 +184,7 @@ def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
         "auroc": found.value,
         "auroc.low": found.low,
         "auroc.high": found.high,
-        "p": corrected_p_values(found.p, "holm"),
+        "p": holm(found.p),
         "average_precision": torch.where(sign > 0, positive, negative),
     }
     shape = (layers, k, len(task.names))
