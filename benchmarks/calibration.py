@@ -16,9 +16,8 @@ from scipy import stats
 from torch import Tensor
 
 from tangentlens.alignment.overlap import subspace_overlap
-from tangentlens.alignment.ranking import CRITERIA
+from tangentlens.alignment.ranking import CRITERIA, weighted_auroc
 from tangentlens.alignment.selection import held_out_statistic
-from tangentlens.alignment.weighted_ranking import weighted_auroc
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
 from tangentlens.evidence.corrections import holm
 from tangentlens.evidence.paired import paired_comparison

@@ -112,8 +112,8 @@ def test_intervals_cover_and_nulls_are_uniform() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": torch.ones(60, 2, dtype=torch.bool)}, "a positive and a negative"),
-        ({"labels": torch.ones(59, 2, dtype=torch.bool)}, "labels of shape"),
+        ({"labels": torch.ones(60, 2, dtype=torch.bool)}, "label 0 has no negative among 60 rows"),
+        ({"labels": torch.ones(59, 2, dtype=torch.bool)}, "expected labels of shape"),
         ({"signs": torch.zeros(3, 2)}, "signs of shape"),
         ({"clusters": torch.zeros(3)}, "clusters of shape"),
         ({"level": 1.0}, "level"),

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tangentlens.alignment.weighted_ranking import weighted_auroc
+from tangentlens.alignment.ranking import weighted_auroc
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
 

@@ -1,6 +1,5 @@
 """Two methods on the same labels and the same windows: is one better, and by how much?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +8,10 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
+from tangentlens.alignment.ranking import WeightedMeasure
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
 from tangentlens.evidence.permutation import p_of_draws
-
-Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # scores (N, L), labels (N, L), weights (B, N) -> (B, L)
 
 _CHUNK = 64  # exchanges measured side by side
 
@@ -43,7 +41,7 @@ class PairedComparison:
 
 
 def paired_comparison(
-    measure: Measure,
+    measure: WeightedMeasure,
     first: Tensor,
     second: Tensor,
     labels: Tensor,
@@ -62,8 +60,8 @@ def paired_comparison(
     equal measures, it is equal curves; ranks are taken before the exchange, which makes the test approximate.
 
     Args:
-        measure: (scores (N, L), labels (N, L), weights (B, N)) -> (B, L); `alignment.weighted_ranking` has AUROC and
-            average precision.
+        measure: (scores (N, L), labels (N, L), weights (B, N)) -> (B, L); `weighted_auroc` or
+            `weighted_average_precision`.
         first: (N, L) scores of one method, those that it chose for each label on other windows.
         second: (N, L) of the other.
         labels: (N, L), Boolean or 0 and 1.
@@ -107,7 +105,7 @@ def paired_comparison(
 
 
 def _exchanged(
-    measure: Measure,
+    measure: WeightedMeasure,
     first: Float[Tensor, "N L"],
     second: Float[Tensor, "N L"],
     labels: Tensor,

@@ -9,14 +9,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tangentlens.alignment.ranking import auroc, average_precision
+from tangentlens.alignment.ranking import (
+    WeightedMeasure,
+    auroc,
+    average_precision_of_signs,
+    rank,
+    weighted_auroc,
+    weighted_average_precision,
+)
 from tangentlens.alignment.selection import (
     HeldOutScores,
     layers_chosen_on_train,
     paper_best_over_layers,
     select_modes,
 )
-from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_auroc, weighted_average_precision
 from tangentlens.errors import NumericalError
 from tangentlens.evidence.auroc_inference import auroc_inference
 from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
@@ -179,7 +185,7 @@ def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
     sign = torch.where(above >= 0.5, 1.0, -1.0)
     test, labels = flat[~task.train], task.labels[~task.train]
     found = auroc_inference(test, labels, sign, clusters=task.story[~task.train])
-    positive, negative = average_precision(test, labels), average_precision(-test, labels)
+    positive, negative = average_precision_of_signs(rank(test), labels.double())
     tables = {
         "auroc": found.value,
         "auroc.low": found.low,
