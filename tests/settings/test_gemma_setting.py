@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,12 @@ from tangentlens.kernels.geometry import logit_geometry
 from tangentlens.kernels.sweep import refine, sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.pipeline import add_evidence, run
+from tangentlens.settings import gemma_evidence
 from tangentlens.settings.gemma_alignment import Task, intervals, judged
 from tangentlens.settings.gemma_config import Config
 from tangentlens.settings.gemma_tokens import moved_tokens
 from tangentlens.store import open_run
+from tangentlens.store.arrays import read_measurement
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,8 @@ def test_a_run_holds_what_it_says(stored):
         "directions": (L, k, 24), "raised.tokens": (L, k, 3), "lowered.logits": (L, k, 3), "examples": (L, k, e),
         "examples.shares": (L, k, e, T), "auroc": (L, k, len(labels)), "sign": (L, k, len(labels)),
         **dict.fromkeys(("auroc.low", "auroc.high", "p"), (L, k, len(labels))),
-        "layer": (len(labels),), "mode": (len(labels),),
+        "layer": (len(labels),), "mode": (len(labels),), "chosen.mode": (L, len(labels)),
+        "chosen.sign": (L, len(labels)),
     }  # fmt: skip
     for geometry in ("raw", "fisher"):
         for name, shape in shapes.items():
@@ -212,6 +216,16 @@ def test_evidence_is_added_from_what_the_run_holds(place, stored):
             for label in ("NOUN", "VERB", "PUNCT")
         ]
         assert examined[f"causal.gemma.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+
+
+def test_evidence_without_the_stored_choice_is_the_same(stored):
+    measured = read_measurement(stored.seeds[0].sources["raw.scores"])
+    arrays = {name: array for name, array in measured.arrays.items() if ".chosen." not in name}
+    settings = parse_config(stored.config_text)
+    new, old = (gemma_evidence._subject(settings, each) for each in (measured, replace(measured, arrays=arrays)))
+    for name, choice in new.choices.items():
+        for part in ("layer", "mode", "sign"):
+            assert torch.equal(getattr(choice, part), getattr(old.choices[name], part))
 
 
 def test_evidence_speaks_of_the_geometries_that_a_run_has(place):

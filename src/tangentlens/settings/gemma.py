@@ -10,7 +10,8 @@ windows of T tokens, d coordinates, Lb labels, e windows shown of each mode; g i
     g.examples (L, k, e) int64, g.examples.shares (L, k, e, T) float32
     g.auroc, g.average_precision (L, k, Lb) float32, g.sign (L, k, Lb) int8    test half, sign from the train half
     g.auroc.low, g.auroc.high, g.p (L, k, Lb) float32    95 % interval over stories; p by Holm over all of a geometry
-    g.layer, g.mode (Lb,) int64                      chosen on the train half for each label
+    g.chosen.mode (L, Lb) int64, g.chosen.sign (L, Lb) int8    chosen on the train half in every group for each label
+    g.layer, g.mode (Lb,) int64                      the group chosen there too, and its mode
     pca.scores (B, N, k) float32 over the B blocks, and pca.auroc ... pca.mode as for a geometry
 """
 
@@ -33,6 +34,7 @@ from tangentlens.settings.figures import Arrays, Figures, Intervals, measurement
 from tangentlens.settings.gemma_alignment import (
     Method,
     Task,
+    choice_arrays,
     intervals,
     judged,
     layer_figures,
@@ -77,7 +79,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     for name, method in methods.items():
         figures |= method_figures(method, task)
         arrays |= {f"{_prefix(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
-        arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
+        arrays |= {f"{_prefix(name)}.{key}": table for key, table in choice_arrays(method).items()}
         figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
     worst = max(float(_residuals(found).max()) for found in swept.values())

@@ -57,6 +57,19 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Layer, mode and sign chosen on the train half for each label, (L,)."""
+
+    layer: Int[Tensor, " L"]
+    mode: Int[Tensor, " L"]
+    sign: Float[Tensor, " L"]
+
+    def scores(self, every: Float[Tensor, "N layers k"]) -> Float[Tensor, "N L"]:
+        """Each label's chosen score of every window, with its sign."""
+        return every.double()[:, self.layer, self.mode] * self.sign
+
+
+@dataclass(frozen=True)
 class Method:
     """One way to score windows, judged.
 
@@ -74,6 +87,11 @@ class Method:
     best: HeldOutScores
     test_scores: Float[Tensor, "n L"]
 
+    @property
+    def choice(self) -> Choice:
+        """What was chosen for each label."""
+        return Choice(self.chosen.layer, self.chosen.mode, self.chosen.sign)
+
 
 def method_of(geometry: str) -> str:
     """How figures call the kernels of a geometry; those of the paper's have the plain name."""
@@ -84,9 +102,26 @@ def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method
     """A method's scores with everything chosen on the train half."""
     every = select_modes(scores, task.labels, task.train)
     chosen = layers_chosen_on_train(every)
-    test: Tensor = scores[~task.train].double()
-    picked = test[:, chosen.layer, chosen.mode] * chosen.sign
+    picked = Choice(chosen.layer, chosen.mode, chosen.sign).scores(scores[~task.train])
     return Method(name, every, chosen, paper_best_over_layers(every), picked)
+
+
+def choice_arrays(method: Method) -> Arrays:
+    """What the train half chose for each label: mode and sign in every layer, the layer, its mode."""
+    return {
+        "chosen.mode": method.every.mode,
+        "chosen.sign": method.every.sign.to(torch.int8),
+        "layer": method.chosen.layer,
+        "mode": method.chosen.mode,
+    }
+
+
+def stored_choice(arrays: Mapping[str, Tensor], prefix: str, scores: Float[Tensor, "N layers k"], task: Task) -> Choice:
+    """The choice that the measurement stored; made again where a run of before lacks the signs."""
+    if f"{prefix}.chosen.sign" not in arrays:
+        return judged("", scores, task).choice
+    layer, mode, signs = (arrays[f"{prefix}.{name}"] for name in ("layer", "mode", "chosen.sign"))
+    return Choice(layer, mode, signs.double().gather(0, layer[None])[0])
 
 
 def method_figures(method: Method, task: Task) -> Figures:

@@ -25,7 +25,7 @@ from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
 from tangentlens.settings.figures import Figures, Findings, measured_in_parts
 from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
-from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged, method_of
+from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Choice, Task, method_of, stored_choice
 from tangentlens.settings.gemma_config import Config
 
 _WINDOWS = 32  # whose probabilities of all tokens are in memory together
@@ -35,13 +35,13 @@ _RANDOM_NAME = "random"
 
 @dataclass(frozen=True)
 class _Subject:
-    """A stored seed: its task, and every method judged on it."""
+    """A stored seed: its task, and what every method's modes give and were chosen for."""
 
     config: Config
     measured: Measurement
     task: Task
     scores: Mapping[str, Float[Tensor, "N layers k"]]
-    methods: Mapping[str, Method]
+    choices: Mapping[str, Choice]
 
     def random(self, purpose: str) -> torch.Generator:
         return evidence_generator(self.measured.seed, purpose)
@@ -69,9 +69,10 @@ def _subject(config: Config, measured: Measurement) -> _Subject:
         arrays["labels.train"][:, 0].bool(),
         arrays["windows.story"],
     )
-    named = {method_of(geometry): arrays[f"{geometry}.scores"] for geometry in words["geometries"]}
-    scores = {name: found.permute(1, 0, 2) for name, found in {**named, "pca": arrays["pca.scores"]}.items()}
-    return _Subject(config, measured, task, scores, {name: judged(name, found, task) for name, found in scores.items()})
+    prefixes = {**{method_of(geometry): geometry for geometry in words["geometries"]}, "pca": "pca"}
+    scores = {name: arrays[f"{prefix}.scores"].permute(1, 0, 2) for name, prefix in prefixes.items()}
+    choices = {name: stored_choice(arrays, prefix, scores[name], task) for name, prefix in prefixes.items()}
+    return _Subject(config, measured, task, scores, choices)
 
 
 def _permutations(subject: _Subject) -> Findings:
@@ -101,16 +102,17 @@ def _permutations(subject: _Subject) -> Findings:
 def _comparisons(subject: _Subject) -> Findings:
     """Each geometry's modes against principal components on the same windows: does one rank better?"""
     figures: Figures = {}
-    task, pca = subject.task, subject.methods["pca"]
-    labels = task.labels[~task.train]
-    for (measure, weighted), name, family in product(MEASURES.items(), subject.methods, FAMILIES):
+    task, tested = subject.task, ~subject.task.train
+    labels = task.labels[tested]
+    picked = {name: choice.scores(subject.scores[name][tested]) for name, choice in subject.choices.items()}
+    for (measure, weighted), name, family in product(MEASURES.items(), picked, FAMILIES):
         members = task.members(family)
         if name == "pca" or not members:
             continue
         found = paired_comparison(
             weighted,
-            subject.methods[name].test_scores[:, members],
-            pca.test_scores[:, members],
+            picked[name][:, members],
+            picked["pca"][:, members],
             labels[:, members],
             torch.zeros(len(labels)),
             random=np.random.default_rng(subject.measured.seed),
@@ -152,7 +154,7 @@ def _ablations(subject: _Subject) -> Findings:
     stacked[_RANDOM_NAME] = torch.stack([stacked.pop(name) for name in draws]).mean(dim=0)
     labels = task.labels[test][:, task.members("pos")]
     examined = Ablations(tuple(names), labels, task.story[test], stacked)
-    kernels = [name for name in subject.methods if name != "pca"]
+    kernels = [name for name in subject.choices if name != "pca"]
     return ablation_figures(examined, kernels, subject.config.scoring, subject.measured.seed)
 
 
@@ -164,8 +166,8 @@ def _directions(
     names = [name for name, _ in lm.blocks]
     groups = subject.measured.words["groups"]
     for place in task.members("pos"):
-        for name, method in subject.methods.items():
-            layer, mode = int(method.chosen.layer[place]), int(method.chosen.mode[place])
+        for name, choice in subject.choices.items():
+            layer, mode = int(choice.layer[place]), int(choice.mode[place])
             block = layer if name == "pca" else _block_of(groups[layer], names)
             values = stream[block][task.train]
             around = values.mean(dim=0)
@@ -173,8 +175,8 @@ def _directions(
             carried = (values - around).T @ (q - q.mean())
             yield (task.names[place], name), (block, (carried / carried.norm())[:, None], around)
         generator = subject.random(f"ablation {task.names[place]}")
-        first = next(iter(subject.methods.values()))
-        block = _block_of(groups[int(first.chosen.layer[place])], names)
+        first = next(iter(subject.choices.values()))
+        block = _block_of(groups[int(first.layer[place])], names)
         around = stream[block][task.train].mean(dim=0)
         for draw in range(_RANDOM):
             yield (
