@@ -3,7 +3,11 @@
 import zlib
 
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from tangentlens.null_models import random_feature_spaces
 
 
 class EvidenceConfig(BaseModel):
@@ -21,6 +25,12 @@ class EvidenceConfig(BaseModel):
         min_length=1,
         description="lengths of those moves, in units of the values' own spread; the ratios are at the first",
     )
+
+    def random_spaces(self, N: int, dimension: int, seed: int) -> Float[Tensor, "R N d"]:
+        """The random feature spaces that a seed follows along training."""
+        return random_feature_spaces(
+            N, dimension, self.random_curves, evidence_generator(seed, "random feature spaces")
+        )
 
 
 def evidence_generator(seed: int, purpose: str) -> torch.Generator:

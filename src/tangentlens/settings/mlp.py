@@ -21,7 +21,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from tangentlens.alignment.cliffs import Cliff, find_cliffs, paper_blocks
+from tangentlens.alignment.cliffs import Cliff, paper_blocks
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
 from tangentlens.dynamics import central_differences, transition
@@ -30,9 +30,11 @@ from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
 from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.linearised import compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
+from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import DenseOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.frequency_film import FilmFeatures, film_arrays, film_features, film_frame
@@ -46,7 +48,6 @@ from tangentlens.settings.modular_addition import (
     training_arrays,
     transition_figures,
 )
-from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -67,16 +68,10 @@ class ModelConfig(BaseModel):
     width: int = Field(default=512, ge=1, description="hidden units")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """How the kernel is read."""
 
-    model_config = _FROZEN
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
     ridge: float = Field(default=1e-6, ge=0, description="of the linearised predictor, relative to the mean diagonal")
 
@@ -141,7 +136,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     families = {name: fourier_family(name, p) for name in FAMILIES}
     bases = family_bases(p)
     pictured = film_features(_film_families(families))
-    nulls = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
+    nulls = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
 
     moments: list[_Moment] = []
     stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
@@ -155,7 +150,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
 
     # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
     groups = {name: _eigenpairs(reading.ntk[name].dense().to(torch.float64), config) for name in reading.ntk.groups}
-    cliffs = _cliffs(reading.pairs, config)
+    cliffs = config.analysis.cliffs(reading.pairs.values)
     curves = _curves(moments)
     times = transition(
         curves["epoch"], curves["test.accuracy"], curves["overlap.sum"], threshold=config.analysis.onset_accuracy
@@ -219,16 +214,6 @@ def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
     """Both of the paper's blocks and as many modes again, as far as the kernel has them."""
     k = min(len(kernel), 16 * (config.data.p // 2))
     return top_eigenpairs(DenseOperator(kernel), k=k, tol=config.analysis.residual_tolerance)
-
-
-def _cliffs(pairs: Eigenpairs, config: Config) -> tuple[Cliff, ...]:
-    analysis = config.analysis
-    return find_cliffs(
-        pairs.values,
-        noise_floor=analysis.cliff_noise_floor,
-        neighbours=analysis.cliff_neighbours,
-        level=analysis.cliff_level,
-    )
 
 
 def _film_families(families: Mapping[str, FeatureFamily]) -> dict[str, tuple[FeatureFamily, ...]]:

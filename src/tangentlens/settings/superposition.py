@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from tangentlens import outputs
-from tangentlens.alignment.cliffs import Cliff, find_cliffs
+from tangentlens.alignment.cliffs import Cliff
 from tangentlens.data.superposition import sparse_inputs
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import NumericalError
@@ -38,6 +38,7 @@ from tangentlens.networks.superposition import (
 )
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -79,19 +80,13 @@ class KernelConfig(BaseModel):
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """What counts as represented, as recovered, as a cliff."""
 
-    model_config = _FROZEN
     represented: float = Field(default=0.75, gt=0, description="(W^T W)_aa from which a feature counts as represented")
     recovered: float = Field(
         default=0.5, gt=0, le=1, description="squared length inside the leading n modes from which it is recovered"
     )
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
 
 
 class Config(BaseModel):
@@ -228,17 +223,11 @@ def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, conf
     ntk = entk(exact, inputs, outputs=scaled, groups="all", method="matrix_free")
     pairs = top_eigenpairs(ntk.total, k=config.kernel.modes, tol=config.kernel.residual_tolerance)
     overlaps = channel_overlaps(pairs.vectors, inputs)
-    analysis = config.analysis
     return _Reading(
         pairs=pairs,
         overlaps=overlaps,
         recovery=overlaps[: config.data.features].square().sum(dim=0),
-        cliffs=find_cliffs(
-            pairs.values.clamp_min(0),
-            noise_floor=analysis.cliff_noise_floor,
-            neighbours=analysis.cliff_neighbours,
-            level=analysis.cliff_level,
-        ),
+        cliffs=config.analysis.cliffs(pairs.values),
         seconds=time.perf_counter() - began,
     )
 

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.alignment.cliffs import Cliff, find_cliffs
+from tangentlens.alignment.cliffs import Cliff
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.data.modular_addition import token_inputs
 from tangentlens.dynamics import central_differences, transition
@@ -40,13 +40,13 @@ from tangentlens.features.key_frequencies import (
 )
 from tangentlens.kernels import entk
 from tangentlens.networks.one_layer_transformer import OneLayerTransformer
+from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
 from tangentlens.settings.figures import Arrays, Figures, measurement
 from tangentlens.settings.frequency_film import film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import transition_figures
-from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.settings.transformer_config import Config
 from tangentlens.settings.transformer_training import TrainedSeed, held_by, train_together, trained_seed
 
@@ -103,7 +103,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     last = _read_last(config, state, seed)
     keys = last.kernel.frequencies
     dynamics = _follow(config, trained, keys, seed, progress) if keys else None
-    cliffs = {name: _cliffs(config, pairs) for name, pairs in last.groups.items()}
+    cliffs = {name: config.analysis.cliffs(pairs.values) for name, pairs in last.groups.items()}
     figures = {
         **_training_figures(config, trained, learned),
         **_frequency_figures(last),
@@ -155,16 +155,6 @@ def _eigenpairs(config: Config, kernel: LinearOperator, most: int) -> Eigenpairs
     return top_eigenpairs(kernel, k=max(1, min(most, above)), tol=config.analysis.residual_tolerance)
 
 
-def _cliffs(config: Config, pairs: Eigenpairs) -> tuple[Cliff, ...]:
-    analysis = config.analysis
-    return find_cliffs(
-        pairs.values.clamp_min(0),
-        noise_floor=analysis.cliff_noise_floor,
-        neighbours=analysis.cliff_neighbours,
-        level=analysis.cliff_level,
-    )
-
-
 def key_basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
     """Centred orthonormal basis of a family of LAYER_FAMILIES at these frequencies."""
     return centred_basis(superpose(name, LAYER_FAMILIES[name], p, keys).matrix)
@@ -180,7 +170,7 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: i
     """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
     p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
     inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
-    spaces = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
+    spaces = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
     pictured = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
     nulls: list[Tensor] = []
     frames: list[Arrays] = []

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,10 +41,9 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(default=64, ge=1, description="rows in a step, reshuffled every epoch")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """How the kernels are read."""
 
-    model_config = _FROZEN
     modes: int = Field(default=64, ge=1, description="leading modes of each parameter's kernel")
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
     trace_share: float = Field(
@@ -53,11 +53,6 @@ class AnalysisConfig(BaseModel):
         default=0.5, gt=0, lt=1, description="share of a sum wave inside those modes from which its frequency is key"
     )
     tracked_modes: int = Field(default=16, ge=1, description="modes of the unembedding followed along training")
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
 
 
