@@ -10,20 +10,47 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import orthonormal_basis
-from tangentlens.features.functions import random_functions
+from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.interventions.edits import Edit, without_directions, without_functions
 from tangentlens.interventions.effects import Judge, effect_of, relative_change, variance_removed
 from tangentlens.interventions.steering import first_order
-from tangentlens.models.functional import Inputs, PickOutput
 from tangentlens.models.sites import Site, parameter_site
-from tangentlens.settings.figures import Arrays, Figures
+from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.figures import Arrays, Figures, Findings
+from tangentlens.settings.subject import Subject
 
 # name -> (N, d) functions of the input
 Blocks = Mapping[str, Float[Tensor, "N _"]]
+
+
+def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
+    """Blocks of modes out of what the last layer reads and out of the weights, beside controls.
+
+    Figures `causal.<subject>.<space>.<block>.*`; `ablate` is the space of functions with all blocks at once.
+    """
+    site, modes, judge = subject.sites[subject.read], subject.modes, subject.judge
+    k = modes.ordered.shape[1]
+    principal = principal_functions(site.values, k)
+    small = {**modes.blocks, "pca": principal[:, : modes.size]}
+    large = {"entk": modes.whole, "pca": principal[:, : modes.both]}
+    headline = function_figures(site, large, modes.both, judge, _draws(subject, "headline", options))
+    figures = {
+        **function_figures(site, small, modes.size, judge, _draws(subject, "functions", options)),
+        **direction_figures(site, small, modes.size, judge, _draws(subject, "directions", options)),
+        **parameter_figures(subject),
+        **{key.replace("functions", "ablate", 1): value for key, value in headline.items()},
+    }
+    random = random_functions(len(subject.inputs), k, subject.random("curves"))
+    curves = ablation_curves(site, {"entk": modes.ordered, "pca": principal, "random": random}, modes.removed, judge)
+    return Findings({f"causal.{subject.name}.{key}": value for key, value in figures.items()}, curves)
+
+
+def _draws(subject: Subject, purpose: str, options: EvidenceConfig) -> Iterator[Generator]:
+    return (subject.random(f"{purpose} {draw}") for draw in range(options.random_subspaces))
 
 
 def function_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Figures:
@@ -44,30 +71,22 @@ def direction_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, 
     return _figures("directions", site, edits, judge)
 
 
-def parameter_figures(
-    model: nn.Module,
-    inputs: Inputs,
-    blocks: Blocks,
-    dimension: int,
-    judge: Judge,
-    generator: Generator,
-    *,
-    output: PickOutput | None = None,
-) -> Figures:
+def parameter_figures(subject: Subject) -> Figures:
     """`parameters.<block>.*`; random functions through the same map; random directions; what first order misses.
 
     `unpredicted` is ||F' - F - J dtheta|| / ||F' - F||: near 0 where the network answers linearly.
     """
-    site, (N, *_) = parameter_site(model, inputs, output=output), next(iter(blocks.values())).shape
-    functions = {**blocks, "random_functions": random_functions(N, dimension, generator)}
+    model, inputs, output, size = subject.model, subject.inputs, subject.output, subject.modes.size
+    site, generator = parameter_site(model, inputs, output=output), subject.random("parameter directions")
+    functions = {**subject.modes.blocks, "random_functions": random_functions(len(inputs), size, generator)}
     edits = {
         name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
     }
-    edits["random"] = [_off(site, random_directions(site.values.shape[1], dimension, generator))]
+    edits["random"] = [_off(site, random_directions(site.values.shape[1], size, generator))]
     surprise: Figures = {
         f"parameters.{name}.unpredicted": (_unpredicted(site, edit), "ratio") for name, (edit,) in edits.items()
     }
-    return {**_figures("parameters", site, edits, judge), **surprise}
+    return {**_figures("parameters", site, edits, subject.judge), **surprise}
 
 
 def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], judge: Judge) -> Arrays:

@@ -28,7 +28,12 @@ class Findings:
 
 
 def measured_in_parts(
-    seed: int, subject: Subject, parts: Sequence[Callable[[Subject], Findings]], stage: str, progress: Progress
+    seed: int,
+    subject: Subject,
+    parts: Sequence[Callable[[Subject], Findings]],
+    stage: str,
+    progress: Progress,
+    notes: tuple[str, ...] = (),
 ) -> Measurement:
     """The record of one seed from parts that each find something of one subject; progress counts them."""
     figures: Figures = {}
@@ -41,7 +46,7 @@ def measured_in_parts(
         arrays |= found.arrays
         intervals |= found.intervals
         progress(stage, done, len(parts))
-    return measurement(seed, figures, arrays, (), intervals=intervals)
+    return measurement(seed, figures, arrays, notes, intervals=intervals)
 
 
 def measurement(

@@ -12,18 +12,18 @@ Arrays of one seed, E checkpoints, N = p^2 inputs, h = floor(p/2):
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff, paper_blocks
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
-from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
+from tangentlens.data.modular_addition import Split, labels, one_hot_inputs, one_hot_targets, train_test_split
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
@@ -93,6 +93,32 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
+
+    inputs: Float[Tensor, "N inputs"]
+    labels: Int[Tensor, " N"]
+    split: Split
+    model: QuadraticMLP
+    generator: torch.Generator
+
+    def train(self, training: TrainingConfig) -> Iterator[Checkpoint]:
+        """Train the model in place, on the mean squared error."""
+        rows = self.split
+        return train(
+            self.model, self.inputs, self.labels, rows.train, rows.test, mean_squared_error, training, self.generator
+        )
+
+
+def draw(config: Config, seed: int) -> Drawn:
+    """The data and the untrained network of a seed."""
+    p, generator = config.data.p, torch.Generator().manual_seed(seed)
+    inputs = one_hot_inputs(p)
+    split = train_test_split(len(inputs), config.data.train_fraction, generator)
+    return Drawn(inputs, labels(p), split, QuadraticMLP(p, config.model.width, generator), generator)
+
+
+@dataclass(frozen=True)
 class Reading:
     """The kernel of the model as it stands, with its leading eigenpairs."""
 
@@ -123,16 +149,14 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
 
     Args:
         config: the setting.
-        seed: of the split and the weights, drawn in this order from one generator (then the mini-batches, if any).
+        seed: of the network.
         progress: told the checkpoints.
 
     Raises:
         NumericalError: training diverged.
     """
-    p, generator = config.data.p, torch.Generator().manual_seed(seed)
-    inputs = one_hot_inputs(p)
-    split = train_test_split(len(inputs), config.data.train_fraction, generator)
-    model = QuadraticMLP(p, config.model.width, generator)
+    p, drawn = config.data.p, draw(config, seed)
+    model, inputs, split = drawn.model, drawn.inputs, drawn.split
     families = {name: fourier_family(name, p) for name in FAMILIES}
     bases = family_bases(p)
     pictured = film_features(_film_families(families))
@@ -141,9 +165,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     moments: list[_Moment] = []
     stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
     progress(stage, 0, steps)
-    for checkpoint in train(
-        model, inputs, labels(p), split.train, split.test, mean_squared_error, config.training, generator
-    ):
+    for checkpoint in drawn.train(config.training):
         reading = read_kernel(model, inputs, config)
         moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
         progress(stage, len(moments), steps)
