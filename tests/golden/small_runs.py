@@ -64,7 +64,7 @@ def language(folder: Path) -> dict[str, Any]:
 
     language_cases.write_model(folder)
     return {
-        "setting": "gemma",
+        "setting": "language",
         "seeds": [0],
         "model": {"name": str(folder / "model")},
         "text": {"source": "file", "file": str(folder / "stories.txt")},

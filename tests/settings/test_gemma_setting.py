@@ -211,11 +211,11 @@ def test_evidence_is_added_from_what_the_run_holds(place, stored):
     assert 0 < examined["p_lead.auroc.pos.macro.entk"].value <= 1
     for name in ("entk", "pca", "random"):
         selective = [
-            examined[f"causal.gemma.ablate.{label}.{name}.own"].value
-            - examined[f"causal.gemma.ablate.{label}.{name}.other"].value
+            examined[f"causal.language.ablate.{label}.{name}.own"].value
+            - examined[f"causal.language.ablate.{label}.{name}.other"].value
             for label in ("NOUN", "VERB", "PUNCT")
         ]
-        assert examined[f"causal.gemma.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+        assert examined[f"causal.language.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
 
 
 def test_evidence_without_the_stored_choice_is_the_same(stored):
@@ -231,7 +231,7 @@ def test_evidence_without_the_stored_choice_is_the_same(stored):
 def test_evidence_speaks_of_the_geometries_that_a_run_has(place):
     figures = open_run(run(config(place, geometries=("fisher",)), place / "fisher alone")).figures
     for control in ("other_words", "random", "pca"):
-        assert f"causal.gemma.ablate.macro.entk_fisher.over_{control}" in figures
+        assert f"causal.language.ablate.macro.entk_fisher.over_{control}" in figures
         assert 0 < figures[f"p_ablate.entk_fisher.over_{control}"].value <= 1
     assert not any(".entk." in key and ".macro." in key for key in figures)
 

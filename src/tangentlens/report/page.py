@@ -21,7 +21,7 @@ from tangentlens.report.visible_text import visible_block
 from tangentlens.store import StoredRun, open_run
 
 _TITLES: Mapping[str, str] = {
-    "gemma": "Gemma-3-270M on windows of stories",
+    "language": "Gemma-3-270M on windows of stories",
     "mlp": "One hidden layer on modular addition",
     "superposition": "Toy models of superposition",
     "transformer": "A one-layer Transformer on modular addition",

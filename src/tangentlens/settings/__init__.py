@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
-    "gemma": Setting(
+    "language": Setting(
         GemmaConfig,
         gemma.measure,
         gemma_windows.prepare,

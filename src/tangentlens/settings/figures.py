@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from tangentlens.figure_keys import FigureKey
 from tangentlens.progress import Progress
 from tangentlens.records import Measurement
 
@@ -16,6 +17,11 @@ Figures = dict[str, tuple[float, str]]
 Arrays = dict[str, Tensor]
 # key -> 95 % interval inside one seed
 Intervals = dict[str, tuple[float, float]]
+
+
+def keyed(found: Mapping[FigureKey, float]) -> Figures:
+    """Figures by their keys, each with its key's unit."""
+    return {str(key): (value, key.unit) for key, value in found.items()}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tangentlens.baselines.residual_stream import residual_stream_pca
 from tangentlens.data.splits import balanced_half
 from tangentlens.data.windows import Windows
 from tangentlens.features.grammar import Labels, morphology_labels, pos_labels, pos_twins, repetitions, select_labels
+from tangentlens.figure_keys import WORST_RESIDUAL, geometry_of, method_of
 from tangentlens.kernels.sweep import Sweep, sweep
 from tangentlens.models.language_model import Batch, LanguageModel
 from tangentlens.progress import Progress, silent
@@ -39,7 +40,6 @@ from tangentlens.settings.gemma_alignment import (
     judged,
     layer_figures,
     method_figures,
-    method_of,
     mode_table,
 )
 from tangentlens.settings.gemma_choice import choice_figures
@@ -78,12 +78,12 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     arrays: Arrays = _window_arrays(windows, task)
     for name, method in methods.items():
         figures |= method_figures(method, task)
-        arrays |= {f"{_prefix(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
-        arrays |= {f"{_prefix(name)}.{key}": table for key, table in choice_arrays(method).items()}
+        arrays |= {f"{geometry_of(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
+        arrays |= {f"{geometry_of(name)}.{key}": table for key, table in choice_arrays(method).items()}
         figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
     arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
     worst = max(float(_residuals(found).max()) for found in swept.values())
-    figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
+    figures[WORST_RESIDUAL] = (worst, "ratio")  # estimated, of the full kernels
     for geometry, found in swept.items():
         figures |= _sweep_figures(method_of(geometry), found, len(windows))
         arrays |= _sweep_arrays(geometry, found, lm, config, batch)
@@ -98,7 +98,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         "windows.word": windows.word,
         "windows.pos": windows.pos,
         "labels.names": task.names,
-        "labels.family": tuple({"pos": "pos", "morph": "morphology"}[family] for family in task.families),
+        "labels.family": tuple({"morph": "morphology"}.get(family, family) for family in task.families),
     }
     notes = (
         *_source_notes(lm, windows),
@@ -140,11 +140,6 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,
     )
-
-
-def _prefix(method: str) -> str:
-    """How arrays call a method."""
-    return {"entk": "raw"}.get(method, method.removeprefix("entk_"))
 
 
 def _first(swept: Mapping[str, Sweep]) -> Sweep:

@@ -27,7 +27,8 @@ from tangentlens.errors import NumericalError
 from tangentlens.evidence.auroc_inference import auroc_inference
 from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
 from tangentlens.evidence.corrections import holm
-from tangentlens.settings.figures import Arrays, Figures, Intervals
+from tangentlens.figure_keys import LabelScore, Macro, MacroKind
+from tangentlens.settings.figures import Arrays, Figures, Intervals, keyed
 
 FAMILIES = ("pos", "morph")
 MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_precision": weighted_average_precision}
@@ -93,11 +94,6 @@ class Method:
         return Choice(self.chosen.layer, self.chosen.mode, self.chosen.sign)
 
 
-def method_of(geometry: str) -> str:
-    """How figures call the kernels of a geometry; those of the paper's have the plain name."""
-    return "entk" if geometry == "raw" else f"entk_{geometry}"
-
-
 def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
     """A method's scores with everything chosen on the train half."""
     every = select_modes(scores, task.labels, task.train)
@@ -132,27 +128,29 @@ def method_figures(method: Method, task: Task) -> Figures:
         if not members:
             continue
         for measure in ("auroc", "average_precision", "precision_at_quota", "enrichment"):
-            unit = "ratio"
-            values = getattr(method.chosen, measure)[members]
-            figures[f"{measure}.{family}.macro.{method.name}"] = (float(values.mean()), unit)
-            best = getattr(method.best, measure)[members]
-            figures[f"{measure}.{family}.macro.best_over_layers.{method.name}"] = (float(best.mean()), unit)
-            for place, value in zip(members, values.tolist(), strict=True):
-                figures[f"{measure}.{family}.label.{task.names[place]}.{method.name}"] = (value, unit)
+            values, best = (getattr(found, measure)[members] for found in (method.chosen, method.best))
+            labels = [LabelScore(measure, family, task.names[place], method.name) for place in members]
+            figures |= keyed(
+                {
+                    Macro(measure, family, method.name): float(values.mean()),
+                    MacroKind(measure, family, "best_over_layers", method.name): float(best.mean()),
+                    **dict(zip(labels, values.tolist(), strict=True)),
+                }
+            )
     return figures
 
 
 def layer_figures(method: Method, task: Task, layer: int, name: str) -> Figures:
     """Macro figures at one layer, mode and sign chosen on the train half."""
-    return {
-        f"{measure}.{family}.macro.{name}.{method.name}": (
-            float(getattr(method.every, measure)[layer, task.members(family)].mean()),
-            "ratio",
-        )
-        for measure in MEASURES
-        for family in FAMILIES
-        if task.members(family)
-    }
+    return keyed(
+        {
+            MacroKind(measure, family, name, method.name): float(
+                getattr(method.every, measure)[layer, task.members(family)].mean()
+            )
+            for measure in MEASURES
+            for family in _macro_families(task)
+        }
+    )
 
 
 def intervals(
@@ -171,7 +169,7 @@ def intervals(
     figures: Figures = {}
     for measure, weighted in MEASURES.items():
         keys = [key for method in methods for key in _keys(measure, method.name, task)]
-        lead_keys = [f"{measure}.{family}.macro.lead.{name}" for name in leads for family in families]
+        lead_keys = [str(MacroKind(measure, family, "lead", name)) for name in leads for family in families]
         statistic = partial(_with_leads, weighted, methods, baseline, labels, of_window, task)
         found |= intervals_over_stories([*keys, *lead_keys], statistic, len(stories), resamples=resamples, seed=seed)
         values = statistic(torch.ones(1, len(stories), dtype=torch.float64))[0].tolist()[len(keys) :]
@@ -234,10 +232,9 @@ def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
 
 
 def _keys(measure: str, method: str, task: Task) -> list[str]:
-    labels = [
-        f"{measure}.{family}.label.{name}.{method}" for name, family in zip(task.names, task.families, strict=True)
-    ]
-    return [*labels, *(f"{measure}.{family}.macro.{method}" for family in _macro_families(task))]
+    named = zip(task.families, task.names, strict=True)
+    labels = [str(LabelScore(measure, family, name, method)) for family, name in named]
+    return [*labels, *(str(Macro(measure, family, method)) for family in _macro_families(task))]
 
 
 def _macro_families(task: Task) -> list[str]:

@@ -93,7 +93,7 @@ class Config(BaseModel):
     """Grammar in the kernels of a language model."""
 
     model_config = _FROZEN
-    setting: Literal["gemma"] = Field(default="gemma", description="which setting this config belongs to")
+    setting: Literal["language"] = Field(default="language", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one set of windows for each")
     model: ModelConfig = Field(default=ModelConfig(), description="the network")
     text: TextConfig = Field(default=TextConfig(), description="the stories")

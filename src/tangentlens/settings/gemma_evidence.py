@@ -16,6 +16,7 @@ from tangentlens.alignment.selection import held_out_statistic
 from tangentlens.baselines.residual_stream import residual_stream
 from tangentlens.evidence.paired import paired_comparison
 from tangentlens.evidence.permutation import permutation_test
+from tangentlens.figure_keys import LabelLeadP, LabelScore, MacroLeadP, family_of, method_of
 from tangentlens.interventions.directions import random_directions
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import LastTokens, last_tokens
@@ -23,9 +24,9 @@ from tangentlens.models.language_model import LanguageModel, language_model
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Figures, Findings, measured_in_parts
+from tangentlens.settings.figures import Figures, Findings, keyed, measured_in_parts
 from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
-from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Choice, Task, method_of, stored_choice
+from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Choice, Task, stored_choice
 from tangentlens.settings.gemma_config import Config
 
 _WINDOWS = 32  # whose probabilities of all tokens are in memory together
@@ -61,7 +62,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
 
 def _subject(config: Config, measured: Measurement) -> _Subject:
     arrays, words = measured.arrays, measured.words
-    families = tuple("pos" if family == "pos" else "morph" for family in words["labels.family"])
+    families = tuple(map(family_of, words["labels.family"]))
     task = Task(
         words["labels.names"],
         families,
@@ -92,8 +93,8 @@ def _permutations(subject: _Subject) -> Findings:
             permutations=subject.config.scoring.permutations,
         )
         for place, (label, family) in enumerate(zip(task.names, task.families, strict=True)):
-            figures[f"p.{family}.label.{label}.{name}"] = (float(found.p[place]), "probability")
-            figures[f"p_family.{family}.label.{label}.{name}"] = (float(found.p_family[place]), "probability")
+            for measure, p in (("p", found.p), ("p_family", found.p_family)):
+                figures[str(LabelScore(measure, family, label, name))] = (float(p[place]), "probability")
         figures[f"p_global.{name}"] = (found.p_global, "probability")
         figures[f"null.auroc.macro.{name}"] = (float(found.null[:, task.members("pos")].mean()), "ratio")
     return Findings(figures)
@@ -119,10 +120,9 @@ def _comparisons(subject: _Subject) -> Findings:
             resamples=1,  # intervals are those over stories, which the run has
             permutations=subject.config.scoring.permutations,
         )
-        figures[f"p_lead.{measure}.{family}.macro.{name}"] = (found.macro_p, "probability")
-        for place, label in enumerate(members):
-            key = f"p_lead.{measure}.{family}.label.{task.names[label]}.{name}"
-            figures[key] = (float(found.p_family[place]), "probability")
+        labelled = {LabelLeadP(measure, family, task.names[label], name): place for place, label in enumerate(members)}
+        figures |= keyed({key: float(found.p_family[place]) for key, place in labelled.items()})
+        figures |= keyed({MacroLeadP(measure, family, name): found.macro_p})
     return Findings(figures)
 
 

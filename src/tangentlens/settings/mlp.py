@@ -27,6 +27,7 @@ from tangentlens.data.modular_addition import Split, labels, one_hot_inputs, one
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
+from tangentlens.figure_keys import WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
 from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.linearised import compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
@@ -36,7 +37,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
 from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, keyed, measurement
 from tangentlens.settings.frequency_film import FilmFeatures, film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import (
     accuracy_figures,
@@ -289,28 +290,29 @@ def _curves(moments: list[_Moment]) -> Arrays:
 
 
 def _overlap_figures(overlaps: Mapping[str, SubspaceOverlap]) -> Figures:
-    figures: Figures = {"overlap.first_cliff.percent": (overlaps["input"].percent, "percent")}
+    figures = keyed({Overlap("first_cliff"): overlaps["input"].percent})
     for name in ("sum", "difference"):
-        figures[f"overlap.{name}.percent"] = (overlaps[name].percent, "percent")
-        figures[f"overlap.{name}.smallest_singular_value"] = (float(overlaps[name].singular_values[-1]), "ratio")
+        found = overlaps[name]
+        figures |= keyed({Overlap(name): found.percent, SmallestCosine(name): float(found.singular_values[-1])})
     return figures
 
 
 def _group_figures(groups: Mapping[str, Eigenpairs], bases: Mapping[str, Tensor], p: int) -> Figures:
     """Percent of a family inside the modes of both blocks of one parameter's own kernel."""
     modes = [mode for block in paper_blocks(p) for mode in block]
-    found = {
-        f"overlap.group.{group}.{name}.percent": overlap_of_bases(pairs.vectors[:, modes], bases[name]).percent
-        for group, pairs in groups.items()
-        for name in ("n", "m", "sum", "difference")
-    }
-    return {key: (value, "percent") for key, value in found.items()}
+    return keyed(
+        {
+            GroupOverlap(group, name): overlap_of_bases(pairs.vectors[:, modes], bases[name]).percent
+            for group, pairs in groups.items()
+            for name in ("n", "m", "sum", "difference")
+        }
+    )
 
 
 def _cost_figures(moments: list[_Moment]) -> Figures:
     """The worst residual of all checkpoints, and seconds summed over them."""
     return {
-        "eigenpairs.worst_residual": (max(moment.worst_residual for moment in moments), "ratio"),
+        WORST_RESIDUAL: (max(moment.worst_residual for moment in moments), "ratio"),
         "kernel.seconds": (sum(moment.kernel_seconds for moment in moments), "seconds"),
         "eigen.seconds": (sum(moment.eigen_seconds for moment in moments), "seconds"),
         "training.seconds": (moments[-1].checkpoint.seconds, "seconds"),

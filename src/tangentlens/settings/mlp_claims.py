@@ -5,10 +5,11 @@ networks of seeds 0 and 1, before the other eight were looked at.
 """
 
 from tangentlens.evidence.claims import Claim
+from tangentlens.figure_keys import Overlap
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _RANDOM = "the 95 % quantile of random subspaces"
-_FIRST, _SUM, _DIFFERENCE = (f"overlap.{name}.percent" for name in ("first_cliff", "sum", "difference"))
+_FIRST, _SUM, _DIFFERENCE = (str(Overlap(name)) for name in ("first_cliff", "sum", "difference"))
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(

@@ -1,11 +1,12 @@
 """Overlaps where they should not be: under null models, and of random subspaces."""
 
-from collections.abc import Mapping
-
 from tangentlens.evidence.subspace_nulls import random_overlap_mean, random_overlaps
+from tangentlens.figure_keys import NullAccuracy, NullOverlap, NullQuantile
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Figures, Findings
+from tangentlens.settings.figures import Figures, Findings, keyed
 from tangentlens.settings.subject import Space, Subject
+
+_RANDOM = "random_subspace"
 
 
 def null_overlaps(subject: Subject, options: EvidenceConfig) -> Findings:
@@ -16,23 +17,20 @@ def null_overlaps(subject: Subject, options: EvidenceConfig) -> Findings:
     figures: Figures = {}
     for null, overlaps in (subject.nulls or {}).items():
         found = overlaps()
-        figures |= _percents(f"null.{null}", found.percents)
+        figures |= keyed({NullOverlap(null, name): percent for name, percent in found.percents.items()})
         if found.train_accuracy is not None:
-            figures[f"null.{null}.train.accuracy"] = (found.train_accuracy, "percent")
+            figures |= keyed({NullAccuracy(null): found.train_accuracy})
     for name, space in (subject.spaces or {}).items():
         figures |= _random_subspaces(subject, name, space, options.null_draws)
     return Findings(figures)
 
 
-def _percents(prefix: str, percents: Mapping[str, float]) -> Figures:
-    return {f"{prefix}.overlap.{name}.percent": (percent, "percent") for name, percent in percents.items()}
-
-
 def _random_subspaces(subject: Subject, name: str, space: Space, draws: int) -> Figures:
     N, r = subject.features[space.family].shape
     sampled = random_overlaps(space.modes, r, N, draws=draws, generator=subject.random(f"random subspaces {name}"))
-    key = f"null.random_subspace.overlap.{name}.percent"
-    return {
-        key: (100 * random_overlap_mean(space.modes, r, N) / r, "percent"),
-        f"{key}.quantile95": (100 * float(sampled.quantile(0.95)) / r, "percent"),
-    }
+    return keyed(
+        {
+            NullOverlap(_RANDOM, name): 100 * random_overlap_mean(space.modes, r, N) / r,
+            NullQuantile(_RANDOM, name): 100 * float(sampled.quantile(0.95)) / r,
+        }
+    )

@@ -1,8 +1,9 @@
 """The leaderboard of a subject, as figures."""
 
 from tangentlens.baselines.leaderboard import Task, leaderboard
+from tangentlens.figure_keys import Ranked, RankedDimension, RankedSeconds
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Figures, Findings
+from tangentlens.settings.figures import Figures, Findings, keyed
 from tangentlens.settings.subject import Subject
 
 
@@ -25,8 +26,6 @@ def ranking(subject: Subject, _options: EvidenceConfig) -> Findings:
     modes = subject.modes
     figures: Figures = {}
     for row in leaderboard(task, modes.leading, seconds=modes.seconds, generator=subject.random("leaderboard")):
-        prefix = f"leaderboard.{row.method}"
-        figures |= {f"{prefix}.{family}.percent": (percent, "percent") for family, percent in row.percents.items()}
-        figures[f"{prefix}.dimension"] = (float(row.dimension), "count")
-        figures[f"{prefix}.seconds"] = (row.seconds, "seconds")
+        figures |= keyed({Ranked(row.method, family): percent for family, percent in row.percents.items()})
+        figures |= keyed({RankedDimension(row.method): float(row.dimension), RankedSeconds(row.method): row.seconds})
     return Findings(figures)

@@ -12,14 +12,16 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from tangentlens.features.functions import principal_functions, random_functions
+from tangentlens.figure_keys import FirstMove, Move
 from tangentlens.interventions.directions import patterns, random_directions
 from tangentlens.interventions.steering import DoseResponse, dose_response
 from tangentlens.models.sites import Site
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Arrays, Figures, Findings
+from tangentlens.settings.figures import Arrays, Figures, Findings, keyed
 from tangentlens.settings.subject import Subject
 
 CONTROLS = ("pca", "random_functions", "random")
+_RATIO = "sensitivity_ratio"
 
 
 def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
@@ -44,9 +46,10 @@ def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
         arrays |= _curves(place, responses)
         figures |= _changes(place, responses)
         figures |= _ratios(place, subject.modes.moved, responses)
-    prefix = f"settle.{next(iter(subject.sites))}."
-    headline = {key: each for key, each in figures.items() if key.startswith(f"{prefix}sensitivity_ratio.entk_")}
-    return Findings({**figures, **{key.replace(prefix, "settle."): each for key, each in headline.items()}}, arrays)
+    first = next(iter(subject.sites))
+    for control in CONTROLS:
+        figures[str(FirstMove(f"entk_over_{control}"))] = figures[str(Move(first, _RATIO, f"entk_over_{control}"))]
+    return Findings(figures, arrays)
 
 
 def _curves(place: str, responses: Mapping[str, DoseResponse]) -> Arrays:
@@ -60,20 +63,24 @@ def _curves(place: str, responses: Mapping[str, DoseResponse]) -> Arrays:
 def _changes(place: str, responses: Mapping[str, DoseResponse]) -> Figures:
     figures: Figures = {}
     for name, found in responses.items():
-        figures[f"settle.{place}.change.{name}"] = (float(found.change[0]), "ratio")
-        figures[f"settle.{place}.unpredicted.{name}"] = (float(found.unpredicted[-1] / found.change[-1]), "ratio")
+        missed = float(found.unpredicted[-1] / found.change[-1])
+        figures |= keyed(
+            {Move(place, "change", name): float(found.change[0]), Move(place, "unpredicted", name): missed}
+        )
     return figures
 
 
 def _ratios(place: str, modes: Iterable[str], responses: Mapping[str, DoseResponse]) -> Figures:
     """Change along modes over that along each control, at the smallest dose."""
     changes = {name: float(found.change[0]) for name, found in responses.items()}
-    return {
-        f"settle.{place}.sensitivity_ratio.{name}_over_{control}": (changes[name] / changes[control], "ratio")
-        for name in modes
-        if name in changes
-        for control in CONTROLS
-    }
+    return keyed(
+        {
+            Move(place, _RATIO, f"{name}_over_{control}"): changes[name] / changes[control]
+            for name in modes
+            if name in changes
+            for control in CONTROLS
+        }
+    )
 
 
 def _directions(

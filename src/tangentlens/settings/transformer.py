@@ -38,13 +38,14 @@ from tangentlens.features.key_frequencies import (
     kernel_frequencies,
     modes_holding,
 )
+from tangentlens.figure_keys import GROUP_CHANCE, WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
 from tangentlens.kernels import entk
 from tangentlens.networks.one_layer_transformer import OneLayerTransformer
 from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, keyed, measurement
 from tangentlens.settings.frequency_film import film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import transition_figures
 from tangentlens.settings.transformer_config import Config
@@ -235,8 +236,7 @@ def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
     for key, (block, family) in found.items():
         overlap = overlap_of_bases(block, key_basis(family, config.data.p, keys)) if keys and learned else _NOTHING
         smallest = float(overlap.singular_values[-1]) if len(overlap.singular_values) else math.nan
-        figures[f"overlap.unembed.{key}.percent"] = (overlap.percent, "percent")
-        figures[f"overlap.unembed.{key}.smallest_singular_value"] = (smallest, "ratio")
+        figures |= keyed({Overlap(f"unembed.{key}"): overlap.percent, SmallestCosine(f"unembed.{key}"): smallest})
     return figures
 
 
@@ -249,12 +249,14 @@ def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
     if not (keys and learned):
         return {}
     bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
-    figures: Figures = {
-        f"overlap.group.{group}.{name}.percent": (overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent, "percent")
-        for group, pairs in last.groups.items()
-        for name, F in bases.items()
-    }
-    return {**figures, "overlap.group.chance.percent": (100 * (4 * len(keys) + 1) / p**2, "percent")}
+    figures = keyed(
+        {
+            GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
+            for group, pairs in last.groups.items()
+            for name, F in bases.items()
+        }
+    )
+    return {**figures, GROUP_CHANCE: (100 * (4 * len(keys) + 1) / p**2, "percent")}
 
 
 def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics | None) -> Figures:
@@ -266,7 +268,7 @@ def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics 
 def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
     """The worst residual is that of the last checkpoint's pairs, all parameters."""
     return {
-        "eigenpairs.worst_residual": (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
+        WORST_RESIDUAL: (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
         "kernel.seconds": (last.kernel_seconds, "seconds"),
         "eigen.seconds": (last.eigen_seconds, "seconds"),
         "dynamics.seconds": (math.nan if dynamics is None else dynamics.seconds, "seconds"),
