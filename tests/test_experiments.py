@@ -38,7 +38,7 @@ def test_the_packaged_folder_comes_first(tmp_path):
     assert find("x", places).expectations == ()
     with pytest.raises(InvalidInputError, match="Choose one of: x"):
         find("y", places)
-    assert experiments.expectations_of("y", places) == ()
+    assert experiments.expectations_for({"setting": "y"}, places) == ()
     assert names((tmp_path / "absent",)) == ()
 
 

@@ -18,6 +18,7 @@ from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.printing import caveats, checks_table, comparison_tables, diagnosis, figures_table, shortfalls
 from tangentlens.report import build_report
+from tangentlens.report.about import about
 from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison import summary
@@ -326,7 +327,7 @@ def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
 def _summarise(terminal: Terminal, folder: Path) -> None:
     """Headline figures, what falls short, what the computation noted, and the report's path."""
     run = open_run(folder)
-    expected = tuple(row for row in experiments.expectations_of(run.setting) if row.bounded)
+    expected = tuple(row for row in about(run).expected if row.bounded)
     if expected and not terminal.quiet:
         terminal.out.print(figures_table(run, expected))
         terminal.say(*shortfalls(run, expected), *caveats(run))

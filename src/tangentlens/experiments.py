@@ -113,10 +113,18 @@ def experiment_of(setting: str, places: tuple[Path, ...] | None = None) -> Exper
     return next((each for name in names(places) if (each := find(name, places)).setting == setting), None)
 
 
-def expectations_of(setting: str, places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
-    """The expectations of a setting; empty where it has no experiment."""
-    experiment = experiment_of(setting, places)
-    return experiment.expectations if experiment else ()
+def expectations_for(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
+    """What the experiment of a config's setting expects; nothing of a run on another model than the experiment's."""
+    experiment = experiment_of(str(config.get("setting")), places)
+    if experiment is None or _model(config) != _model(_config(experiment.config)):
+        return ()
+    return experiment.expectations
+
+
+def _model(config: Mapping[str, Any]) -> str | None:
+    """The name of a model that was trained elsewhere; None where the setting trains its own."""
+    section = config.get("model")
+    return section.get("name") if isinstance(section, Mapping) else None
 
 
 def read_expectations(path: Path) -> tuple[Expectation, ...]:

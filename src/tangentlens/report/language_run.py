@@ -11,6 +11,7 @@ from tangentlens.report.visible_text import visible_token
 from tangentlens.store import SeedRecord, StoredRun
 
 _GEOMETRIES = {"raw": "raw logits", "centred": "centred logits", "fisher": "Fisher"}
+_WINDOWS = {"windows.input_ids", "windows.story"}
 _TEXTS, _WORDS = ("windows.input_ids",), ("windows.word",)
 
 
@@ -59,8 +60,8 @@ class LanguageRun:
 
 
 def holds_language_model(run: StoredRun) -> bool:
-    """Whether the run is one of a language model's layers."""
-    return run.setting == "language" or any("geometries" in record.words for record in run.seeds)
+    """Whether the run holds windows of text and what a language model's kernels make of them."""
+    return any("geometries" in record.words or _WINDOWS & record.names for record in run.seeds)
 
 
 def language_run(run: StoredRun) -> LanguageRun | None:

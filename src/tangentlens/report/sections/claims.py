@@ -3,9 +3,9 @@
 from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
 from tangentlens.figure_keys import ClaimPart
 from tangentlens.records import Figure
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
-from tangentlens.settings import SETTINGS
 from tangentlens.store import StoredRun
 
 _PARTS = {
@@ -16,7 +16,7 @@ _COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % i
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    known = SETTINGS[run.setting].claims
+    known = about(run).claims
     claims = [claim for claim in known if str(ClaimPart(claim.name, "verdict")) in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
@@ -84,7 +84,7 @@ def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
 
 
 def _has_claims(run: StoredRun) -> bool:
-    return run.setting in SETTINGS and bool(SETTINGS[run.setting].claims)
+    return bool(about(run).claims)
 
 
 SECTION = Section("claims", "Claims and evidence", _build, when=_has_claims)

@@ -166,7 +166,7 @@ def _steering_chart(run: StoredRun, alt: str) -> Chart:
 
 
 def _intervened(run: StoredRun) -> bool:
-    return bool(_ablations(run))
+    return any(statistic == "accuracy" for *_, statistic in _ablations(run))
 
 
 SECTION = Section("interventions", "Do the modes matter?", _build, when=_intervened)

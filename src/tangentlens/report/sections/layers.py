@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import GroupOverlap
+from tangentlens.figure_keys import GROUP_CHANCE, GroupOverlap
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import SEQUENTIAL, chart, single, text
@@ -13,8 +13,6 @@ from tangentlens.store import StoredRun
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     cells = overlap_by_group(run)
-    if not cells:
-        return (Note(f"Not shown: the run holds no figure {GroupOverlap('<layer>', '<family>')}."),)
     groups = list(dict.fromkeys(group for group, _ in cells))
     families = sorted({family for _, family in cells}, key=labels.order)
     table = np.array([[cells.get((group, family), np.nan) for family in families] for group in groups])
@@ -54,4 +52,9 @@ def _chart(table: np.ndarray, groups: list[str], families: list[str], alt: str) 
     return chart(figure, alt, height=80 + 56 * len(groups), below=12)
 
 
-SECTION = Section("layers", "Layer by layer", _build, settings=("mlp",))
+def _layered(run: StoredRun) -> bool:
+    """Overlaps by layer, but those at key frequencies, which stand beside the frequencies."""
+    return bool(overlap_by_group(run)) and GROUP_CHANCE not in run.figures
+
+
+SECTION = Section("layers", "Layer by layer", _build, when=_layered)

@@ -144,6 +144,6 @@ SECTION = Section(
     "spectrum",
     "The spectrum and its cliffs",
     _build,
-    settings=("mlp",),
     arrays=("epoch", "spectrum.total", "cliffs", "heatmap.n"),
+    marks=("spectrum.total", "cliffs"),
 )

@@ -102,7 +102,6 @@ SECTION = Section(
     "training",
     "Along training",
     _build,
-    settings=("mlp",),
     arrays=(
         "epoch",
         "train.accuracy",
@@ -112,4 +111,5 @@ SECTION = Section(
         "overlap.difference",
         "overlap.sum.derivative",
     ),
+    marks=("overlap.input", "overlap.difference"),
 )

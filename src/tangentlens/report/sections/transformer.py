@@ -134,6 +134,6 @@ SECTION = Section(
     "transformer",
     "Frequencies, layers and training",
     _build,
-    settings=("transformer",),
     arrays=("epoch", "frequencies.kernel", "frequencies.embedding"),
+    marks=("frequencies.kernel", "frequencies.embedding"),
 )
