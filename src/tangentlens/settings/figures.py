@@ -1,6 +1,6 @@
 """What every setting's measurement is put together from: figures with units, arrays, the record of one seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -33,6 +33,18 @@ class Findings:
     intervals: Intervals = field(default_factory=dict)
 
 
+def merged(parts: Iterable[Findings]) -> Findings:
+    """All that some parts found; of what two found the later counts."""
+    figures: Figures = {}
+    arrays: Arrays = {}
+    intervals: Intervals = {}
+    for part in parts:
+        figures |= part.figures
+        arrays |= part.arrays
+        intervals |= part.intervals
+    return Findings(figures, arrays, intervals)
+
+
 def measured_in_parts(
     seed: int,
     subject: Subject,
@@ -42,17 +54,13 @@ def measured_in_parts(
     notes: tuple[str, ...] = (),
 ) -> Measurement:
     """The record of one seed from parts that each find something of one subject; progress counts them."""
-    figures: Figures = {}
-    arrays: Arrays = {}
-    intervals: Intervals = {}
     progress(stage, 0, len(parts))
+    found = []
     for done, part in enumerate(parts, start=1):
-        found = part(subject)
-        figures |= found.figures
-        arrays |= found.arrays
-        intervals |= found.intervals
+        found.append(part(subject))
         progress(stage, done, len(parts))
-    return measurement(seed, figures, arrays, notes, intervals=intervals)
+    whole = merged(found)
+    return measurement(seed, whole.figures, whole.arrays, notes, intervals=whole.intervals)
 
 
 def measurement(

@@ -29,7 +29,7 @@ from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
 from tangentlens.figure_keys import WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
 from tangentlens.kernels import EmpiricalNTK, entk
-from tangentlens.linearised import compare_linearised
+from tangentlens.linearised import Comparison, compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import DenseOperator
@@ -157,31 +157,12 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
         NumericalError: training diverged.
     """
     p, drawn = config.data.p, draw(config, seed)
-    model, inputs, split = drawn.model, drawn.inputs, drawn.split
-    families = {name: fourier_family(name, p) for name in FAMILIES}
-    bases = family_bases(p)
-    pictured = film_features(_film_families(families))
-    nulls = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
-
-    moments: list[_Moment] = []
-    stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
-    progress(stage, 0, steps)
-    for checkpoint in drawn.train(config.training):
-        reading = read_kernel(model, inputs, config)
-        moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
-        progress(stage, len(moments), steps)
-
-    # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
-    groups = {name: _eigenpairs(reading.ntk[name].dense().to(torch.float64), config) for name in reading.ntk.groups}
-    cliffs = config.analysis.cliffs(reading.pairs.values)
-    curves = _curves(moments)
+    families, bases = {name: fourier_family(name, p) for name in FAMILIES}, family_bases(p)
+    moments, last = _follow(config, drawn, bases, seed, progress)
+    groups = {name: _eigenpairs(last.ntk[name].dense().to(torch.float64), config) for name in last.ntk.groups}
+    curves, cliffs, vectors = _curves(moments), config.analysis.cliffs(last.pairs.values), last.pairs.vectors
     times = transition(
         curves["epoch"], curves["test.accuracy"], curves["overlap.sum"], threshold=config.analysis.onset_accuracy
-    )
-    with torch.no_grad():
-        outputs = model(inputs)
-    linearised = compare_linearised(
-        reading.kernel, outputs, one_hot_targets(p), split.train, split.test, ridge=config.analysis.ridge
     )
     return measurement(
         seed,
@@ -192,18 +173,43 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
             **accuracy_figures(moments[-1].checkpoint),
             **transition_figures(times),
             **cliff_figures(cliffs, p),
-            **linearised_figures(*linearised),
+            **linearised_figures(*_linearised(config, drawn, last)),
         },
         arrays={
             **curves,
             **_last_arrays(moments[-1], groups, cliffs),
-            "modes": reading.pairs.vectors.to(torch.float32),
+            "modes": vectors.to(torch.float32),
             **{f"parameter.{name}": value for name, value in moments[-1].checkpoint.state.items()},
-            **heatmap_arrays(reading.pairs.vectors, families, p),
-            **rotated_arrays(reading.pairs.vectors, p),
+            **heatmap_arrays(vectors, families, p),
+            **rotated_arrays(vectors, p),
         },
         notes=notes(times, cliffs, [moment.converged for moment in moments], p),
     )
+
+
+def _follow(
+    config: Config, drawn: Drawn, bases: Mapping[str, Tensor], seed: int, progress: Progress
+) -> tuple[list[_Moment], Reading]:
+    """Train the drawn network; what is kept of every checkpoint, and the kernel of the last one."""
+    p = config.data.p
+    pictured = film_features(_film_families(p))
+    nulls = config.evidence.random_spaces(len(drawn.inputs), bases["sum"].shape[1], seed)
+    moments: list[_Moment] = []
+    stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
+    progress(stage, 0, steps)
+    for checkpoint in drawn.train(config.training):
+        reading = read_kernel(drawn.model, drawn.inputs, config)
+        moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
+        progress(stage, len(moments), steps)
+    return moments, reading
+
+
+def _linearised(config: Config, drawn: Drawn, last: Reading) -> tuple[Comparison, Comparison]:
+    """The linearised predictor with the kernel of the trained network, around it and around zero."""
+    with torch.no_grad():
+        outputs = drawn.model(drawn.inputs)
+    targets, rows = one_hot_targets(config.data.p), drawn.split
+    return compare_linearised(last.kernel, outputs, targets, rows.train, rows.test, ridge=config.analysis.ridge)
 
 
 def family_bases(p: int) -> dict[str, Float[Tensor, "N r"]]:
@@ -239,13 +245,10 @@ def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
     return top_eigenpairs(DenseOperator(kernel), k=k, tol=config.analysis.residual_tolerance)
 
 
-def _film_families(families: Mapping[str, FeatureFamily]) -> dict[str, tuple[FeatureFamily, ...]]:
+def _film_families(p: int) -> dict[str, tuple[FeatureFamily, ...]]:
     """What the paper's first block is about, then its second."""
-    return {
-        "input": (families["n"], families["m"]),
-        "sum": (families["sum"],),
-        "difference": (families["difference"],),
-    }
+    blocks = {"input": ("n", "m"), "sum": ("sum",), "difference": ("difference",)}
+    return {name: tuple(fourier_family(family, p) for family in families) for name, families in blocks.items()}
 
 
 def _moment(
