@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound="FigureKey")
@@ -18,24 +18,38 @@ WORST_RESIDUAL = "eigenpairs.worst_residual"
 GROUP_CHANCE = "overlap.group.chance.percent"
 BASELINE = "pca"  # the method that a language model's kernels are compared with
 
-_DOTTED = {"group", "label", "method", "block", "statistic"}
-_STATISTIC_UNITS = {"change": "ratio", "unpredicted": "ratio", "loss_change": "loss", "divergence": "nats"}
+_DOTTED = {"group", "label", "method", "block", "statistic", "measure"}
+# of the figures whose key ends in one of these, whatever its kind
+_UNITS = {
+    "dimension": "count", "seconds": "seconds", "loss_change": "loss", "divergence": "nats", "change": "ratio",
+    "unpredicted": "ratio",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass_transform(frozen_default=True)
 class FigureKey:
-    """A key: `str` builds it, `parse` and `among` take it apart.
+    """A kind of key, a frozen dataclass of its parts: `str` builds it, `parse` and `among` take it apart.
 
     Attributes:
         form: the key with its parts in braces.
-        unit: of the figures that have such a key.
+        usual: unit of most figures of the kind.
     """
 
     form: ClassVar[str]
-    unit: ClassVar[str] = "ratio"
+    usual: ClassVar[str] = "ratio"
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
 
     def __str__(self) -> str:
         return self.form.format(**vars(self))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the figure: a probability where the key begins as a p, else by its end, else the kind's usual one."""
+        key = str(self)
+        probability = re.match(r"p(_[a-z]+)?\.", key)
+        return "probability" if probability else _UNITS.get(key.rpartition(".")[2], self.usual)
 
     @classmethod
     def parse(cls: type[Key], key: str) -> Key | None:
@@ -58,15 +72,13 @@ def _pattern(form: str) -> re.Pattern[str]:
     return re.compile("".join(text + name for text, name in zip(fixed, [*named, ""], strict=True)))
 
 
-@dataclass(frozen=True)
 class Overlap(FigureKey):
     """Percent of a family inside a block of modes."""
 
-    form, unit = "overlap.{block}.percent", "percent"
+    form, usual = "overlap.{block}.percent", "percent"
     block: str
 
 
-@dataclass(frozen=True)
 class SmallestCosine(FigureKey):
     """Smallest singular value between a block of modes and a family."""
 
@@ -74,86 +86,72 @@ class SmallestCosine(FigureKey):
     block: str
 
 
-@dataclass(frozen=True)
 class GroupOverlap(FigureKey):
     """Percent of a family inside the leading modes of one parameter group's own kernel."""
 
-    form, unit = "overlap.group.{group}.{family}.percent", "percent"
+    form, usual = "overlap.group.{group}.{family}.percent", "percent"
     group: str
     family: str
 
 
-@dataclass(frozen=True)
 class NullOverlap(FigureKey):
     """The same percent under a null model."""
 
-    form, unit = "null.{null}.overlap.{name}.percent", "percent"
+    form, usual = "null.{null}.overlap.{name}.percent", "percent"
     null: str
     name: str
 
 
-@dataclass(frozen=True)
 class NullQuantile(FigureKey):
     """95 % quantile of that percent."""
 
-    form, unit = "null.{null}.overlap.{name}.percent.quantile95", "percent"
+    form, usual = "null.{null}.overlap.{name}.percent.quantile95", "percent"
     null: str
     name: str
 
 
-@dataclass(frozen=True)
 class NullAccuracy(FigureKey):
     """Train accuracy of a null model."""
 
-    form, unit = "null.{null}.train.accuracy", "percent"
+    form, usual = "null.{null}.train.accuracy", "percent"
     null: str
 
 
-@dataclass(frozen=True)
 class Ablation(FigureKey):
     """What taking a block of modes out of a space (functions, directions, parameters, ablate) does."""
 
-    form = "causal.{subject}.{space}.{part}.{statistic}"
+    form, usual = "causal.{subject}.{space}.{part}.{statistic}", "percent"
     subject: str
     space: str
     part: str
     statistic: str
 
-    @property
-    def statistic_unit(self) -> str:
-        """Unit of the statistic: accuracies and what is kept or removed are percentages."""
-        return _STATISTIC_UNITS.get(self.statistic, "percent")
 
-
-@dataclass(frozen=True)
 class WordDrop(FigureKey):
     """Mean drop of a word's probability once a label's direction is ablated, of its own words or the others."""
 
-    form, unit = "causal.language.ablate.{label}.{source}.{side}", "percent"
+    form, usual = "causal.language.ablate.{label}.{source}.{side}", "percent"
     label: str
     source: str
     side: str
 
 
-@dataclass(frozen=True)
 class Selectivity(FigureKey):
     """Own less other drops, the mean over labels: `selectivity`, or less those of a control: `over_<control>`."""
 
-    form, unit = "causal.language.ablate.macro.{source}.{against}", "percent"
+    form, usual = "causal.language.ablate.macro.{source}.{against}", "percent"
     source: str
     against: str
 
 
-@dataclass(frozen=True)
 class SelectivityP(FigureKey):
     """p of such a comparison."""
 
-    form, unit = "p_ablate.{source}.{against}", "probability"
+    form = "p_ablate.{source}.{against}"
     source: str
     against: str
 
 
-@dataclass(frozen=True)
 class Move(FigureKey):
     """What moves at a site do: `change`, `unpredicted`, or `sensitivity_ratio` of two names."""
 
@@ -163,7 +161,6 @@ class Move(FigureKey):
     name: str
 
 
-@dataclass(frozen=True)
 class FirstMove(FigureKey):
     """The same ratio at the first site."""
 
@@ -171,34 +168,24 @@ class FirstMove(FigureKey):
     name: str
 
 
-@dataclass(frozen=True)
 class Ranked(FigureKey):
     """Percent of a family inside as many functions of a method as the kernel has modes."""
 
-    form, unit = "leaderboard.{method}.{family}.percent", "percent"
+    form, usual = "leaderboard.{method}.{family}.percent", "percent"
     method: str
     family: str
 
 
-@dataclass(frozen=True)
-class RankedDimension(FigureKey):
-    """How many functions a method gave."""
+class RankedCost(FigureKey):
+    """Its `dimension`: how many functions it gave; its `seconds`."""
 
-    form, unit = "leaderboard.{method}.dimension", "count"
+    form = "leaderboard.{method}.{cost}"
     method: str
+    cost: str
 
 
-@dataclass(frozen=True)
-class RankedSeconds(FigureKey):
-    """What they cost."""
-
-    form, unit = "leaderboard.{method}.seconds", "seconds"
-    method: str
-
-
-@dataclass(frozen=True)
 class Macro(FigureKey):
-    """A measure, the mean over the labels of a family."""
+    """A measure, or p_lead.<measure>, in the mean over the labels of a family."""
 
     form = "{measure}.{family}.macro.{source}"
     measure: str
@@ -206,7 +193,6 @@ class Macro(FigureKey):
     source: str
 
 
-@dataclass(frozen=True)
 class MacroKind(FigureKey):
     """Such a mean of another kind: `lead` over the baseline, `best_over_layers`, `paper_layer`."""
 
@@ -217,9 +203,8 @@ class MacroKind(FigureKey):
     source: str
 
 
-@dataclass(frozen=True)
 class LabelScore(FigureKey):
-    """A measure, or a p, of one label."""
+    """A measure, or p, p_family or p_lead.<measure>, of one label."""
 
     form = "{measure}.{family}.label.{label}.{source}"
     measure: str
@@ -228,28 +213,6 @@ class LabelScore(FigureKey):
     source: str
 
 
-@dataclass(frozen=True)
-class MacroLeadP(FigureKey):
-    """p of the lead over the baseline."""
-
-    form, unit = "p_lead.{measure}.{family}.macro.{source}", "probability"
-    measure: str
-    family: str
-    source: str
-
-
-@dataclass(frozen=True)
-class LabelLeadP(FigureKey):
-    """p of one label's lead over the baseline."""
-
-    form, unit = "p_lead.{measure}.{family}.label.{label}.{source}", "probability"
-    measure: str
-    family: str
-    label: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Linearised(FigureKey):
     """The linearised predictor around a point beside the network."""
 
@@ -258,7 +221,6 @@ class Linearised(FigureKey):
     score: str
 
 
-@dataclass(frozen=True)
 class ClaimPart(FigureKey):
     """A part of the evidence on a claim."""
 

@@ -14,14 +14,14 @@ from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import orthonormal_basis
 from tangentlens.features.functions import principal_functions, random_functions
-from tangentlens.figure_keys import Ablation
+from tangentlens.figure_keys import Ablation, FigureKey
 from tangentlens.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.interventions.edits import Edit, without_directions, without_functions
 from tangentlens.interventions.effects import Judge, effect_of, relative_change, variance_removed
 from tangentlens.interventions.steering import first_order
 from tangentlens.models.sites import Site, parameter_site
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Arrays, Findings
+from tangentlens.settings.figures import Arrays, Findings, keyed
 from tangentlens.settings.subject import Subject
 
 # name -> (N, d) functions of the input
@@ -46,7 +46,7 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
         "parameters": parameter_effects(subject),
         "ablate": function_effects(site, large, modes.both, judge, _draws(subject, "headline", options)),
     }
-    keys = {
+    keys: dict[FigureKey, float] = {
         Ablation(subject.name, space, part, statistic): value
         for space, effects in found.items()
         for part, statistics in effects.items()
@@ -54,7 +54,7 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
     }
     random = random_functions(len(subject.inputs), k, subject.random("curves"))
     curves = ablation_curves(site, {"entk": modes.ordered, "pca": principal, "random": random}, modes.removed, judge)
-    return Findings({str(key): (value, key.statistic_unit) for key, value in keys.items()}, curves)
+    return Findings(keyed(keys), curves)
 
 
 def _draws(subject: Subject, purpose: str, options: EvidenceConfig) -> Iterator[Generator]:

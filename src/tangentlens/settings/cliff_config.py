@@ -1,15 +1,15 @@
 """The rule that finds cliffs, as keys of a config's section; the same for every setting."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tangentlens.alignment.cliffs import Cliff, find_cliffs
+from tangentlens.settings.section import Section
 
 
-class CliffConfig(BaseModel):
+class CliffConfig(Section):
     """How a spectrum is searched for cliffs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cliff_noise_floor: float = Field(
         default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
     )

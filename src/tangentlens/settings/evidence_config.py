@@ -4,16 +4,16 @@ import zlib
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from tangentlens.null_models import random_feature_spaces
+from tangentlens.settings.section import Section
 
 
-class EvidenceConfig(BaseModel):
+class EvidenceConfig(Section):
     """Sizes of the nulls, controls and interventions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     random_curves: int = Field(
         default=100, ge=1, description="random feature spaces followed along training, the null of the overlap's peak"
     )

@@ -4,13 +4,13 @@ evidence/claims.py holds the rule by which they are judged. One model is one see
 """
 
 from tangentlens.evidence.claims import Claim
-from tangentlens.figure_keys import MacroKind, MacroLeadP, Selectivity, SelectivityP
+from tangentlens.figure_keys import Macro, MacroKind, Selectivity, SelectivityP
 
 _NO_LEAD = "no lead over as many principal components"
 
 
 def _lead(name: str, statement: str, measure: str, family: str, method: str) -> Claim:
-    key, p = MacroKind(measure, family, "lead", method), MacroLeadP(measure, family, method)
+    key, p = MacroKind(measure, family, "lead", method), Macro(f"p_lead.{measure}", family, method)
     return Claim(name, statement, str(key), 0.0, _NO_LEAD, p=str(p))
 
 

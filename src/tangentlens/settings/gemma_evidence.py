@@ -16,7 +16,7 @@ from tangentlens.alignment.selection import held_out_statistic
 from tangentlens.baselines.residual_stream import residual_stream
 from tangentlens.evidence.paired import paired_comparison
 from tangentlens.evidence.permutation import permutation_test
-from tangentlens.figure_keys import LabelLeadP, LabelScore, MacroLeadP, family_of, method_of
+from tangentlens.figure_keys import LabelScore, Macro, family_of, method_of
 from tangentlens.interventions.directions import random_directions
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import LastTokens, last_tokens
@@ -94,7 +94,7 @@ def _permutations(subject: _Subject) -> Findings:
         )
         for place, (label, family) in enumerate(zip(task.names, task.families, strict=True)):
             for measure, p in (("p", found.p), ("p_family", found.p_family)):
-                figures[str(LabelScore(measure, family, label, name))] = (float(p[place]), "probability")
+                figures |= keyed({LabelScore(measure, family, label, name): float(p[place])})
         figures[f"p_global.{name}"] = (found.p_global, "probability")
         figures[f"null.auroc.macro.{name}"] = (float(found.null[:, task.members("pos")].mean()), "ratio")
     return Findings(figures)
@@ -120,9 +120,10 @@ def _comparisons(subject: _Subject) -> Findings:
             resamples=1,  # intervals are those over stories, which the run has
             permutations=subject.config.scoring.permutations,
         )
-        labelled = {LabelLeadP(measure, family, task.names[label], name): place for place, label in enumerate(members)}
-        figures |= keyed({key: float(found.p_family[place]) for key, place in labelled.items()})
-        figures |= keyed({MacroLeadP(measure, family, name): found.macro_p})
+        lead = f"p_lead.{measure}"
+        figures |= keyed({Macro(lead, family, name): found.macro_p})
+        for place, p in zip(members, found.p_family.tolist(), strict=True):
+            figures |= keyed({LabelScore(lead, family, task.names[place], name): p})
     return Findings(figures)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff, paper_blocks
@@ -49,23 +49,20 @@ from tangentlens.settings.modular_addition import (
     training_arrays,
     transition_figures,
 )
+from tangentlens.settings.section import Section
 from tangentlens.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Modular addition over all p^2 pairs."""
 
-    model_config = _FROZEN
     p: int = Field(default=29, ge=5, description="modulus; there are p^2 inputs")
     train_fraction: float = Field(default=0.7, gt=0, lt=1, description="share of the pairs to train on")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The quadratic MLP."""
 
-    model_config = _FROZEN
     width: int = Field(default=512, ge=1, description="hidden units")
 
 
@@ -77,10 +74,9 @@ class AnalysisConfig(CliffConfig):
     ridge: float = Field(default=1e-6, ge=0, description="of the linearised predictor, relative to the mean diagonal")
 
 
-class Config(BaseModel):
+class Config(Section):
     """The first setting of the paper; every default is the paper's where the paper has one."""
 
-    model_config = _FROZEN
     setting: Literal["mlp"] = Field(default="mlp", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=tuple(range(10)), min_length=1, description="one network for each seed")
     data: DataConfig = Field(default=DataConfig(), description="the task")

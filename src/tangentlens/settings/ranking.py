@@ -1,7 +1,7 @@
 """The leaderboard of a subject, as figures."""
 
 from tangentlens.baselines.leaderboard import Task, leaderboard
-from tangentlens.figure_keys import Ranked, RankedDimension, RankedSeconds
+from tangentlens.figure_keys import Ranked, RankedCost
 from tangentlens.settings.evidence_config import EvidenceConfig
 from tangentlens.settings.figures import Figures, Findings, keyed
 from tangentlens.settings.subject import Subject
@@ -27,5 +27,6 @@ def ranking(subject: Subject, _options: EvidenceConfig) -> Findings:
     figures: Figures = {}
     for row in leaderboard(task, modes.leading, seconds=modes.seconds, generator=subject.random("leaderboard")):
         figures |= keyed({Ranked(row.method, family): percent for family, percent in row.percents.items()})
-        figures |= keyed({RankedDimension(row.method): float(row.dimension), RankedSeconds(row.method): row.seconds})
+        costs = {"dimension": float(row.dimension), "seconds": row.seconds}
+        figures |= keyed({RankedCost(row.method, name): cost for name, cost in costs.items()})
     return Findings(figures)

@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from tangentlens import outputs
@@ -40,41 +40,36 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement
 from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.section import Section
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class Regime(BaseModel):
+class Regime(Section):
     """How narrow the bottleneck is, and how sparse the inputs are."""
 
-    model_config = _FROZEN
     name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="what figures and arrays call it")
     hidden: int = Field(ge=1, description="m, width of the bottleneck")
     sparsity: float = Field(ge=0, lt=1, description="probability that a feature is absent from an input")
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """The fixed set of inputs."""
 
-    model_config = _FROZEN
     features: int = Field(default=50, ge=2, description="n, width of inputs and outputs")
     examples: int = Field(default=500, ge=1, description="N, number of inputs, all of them trained on")
     importance_ratio: float = Field(default=0.8, gt=0, le=1, description="the loss weighs feature i by ratio^i")
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """Adam on the full set."""
 
-    model_config = _FROZEN
     steps: int = Field(default=5000, ge=1, description="full-batch steps")
     learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, constant")
     measure_every: int = Field(default=100, ge=1, description="steps from one stored loss to the next")
 
 
-class KernelConfig(BaseModel):
+class KernelConfig(Section):
     """The full kernel over examples and outputs, outputs rescaled by importance^(tau / 2)."""
 
-    model_config = _FROZEN
     taus: tuple[float, ...] = Field(default=(1.0, 0.33), min_length=1, description="exponents of the rescaling")
     modes: int = Field(default=80, ge=2, description="leading modes to compute, at least as many as features")
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
@@ -89,10 +84,9 @@ class AnalysisConfig(CliffConfig):
     )
 
 
-class Config(BaseModel):
+class Config(Section):
     """The superposition setting; every default is the paper's where the paper has one."""
 
-    model_config = _FROZEN
     setting: Literal["superposition"] = Field(
         default="superposition", description="which setting this config belongs to"
     )

@@ -2,35 +2,31 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.section import Section
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Modular addition over all p^2 pairs."""
 
-    model_config = _FROZEN
     p: int = Field(default=29, ge=5, description="modulus; there are p^2 inputs")
     train_fraction: float = Field(default=0.5, gt=0, lt=1, description="share of the pairs to train on")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The one-layer Transformer."""
 
-    model_config = _FROZEN
     d_model: int = Field(default=64, ge=1, description="width of the residual stream, a multiple of heads")
     heads: int = Field(default=4, ge=1, description="attention heads")
     d_mlp: int = Field(default=256, ge=1, description="width of the MLP")
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """AdamW on the cross-entropy, all seeds stacked; a seed leaves the stack when it has learned the task."""
 
-    model_config = _FROZEN
     epochs: int = Field(default=4000, ge=1, description="passes over the training rows that every seed takes")
     max_epochs: int = Field(default=20000, ge=1, description="where a seed that has not learned the task stops")
     hold_accuracy: float = Field(default=0.99, gt=0, le=1, description="test accuracy that counts as learned ...")
@@ -56,10 +52,9 @@ class AnalysisConfig(CliffConfig):
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
 
 
-class Config(BaseModel):
+class Config(Section):
     """The Transformer setting of the paper."""
 
-    model_config = _FROZEN
     setting: Literal["transformer"] = Field(default="transformer", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=tuple(range(10)), min_length=1, description="one network for each seed")
     data: DataConfig = Field(default=DataConfig(), description="the task")

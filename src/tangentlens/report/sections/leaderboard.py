@@ -1,6 +1,6 @@
 """Every way of finding the features at one budget."""
 
-from tangentlens.figure_keys import Ranked, RankedDimension, RankedSeconds
+from tangentlens.figure_keys import Ranked, RankedCost
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import interval, number
@@ -43,7 +43,7 @@ def _last(columns: tuple[str, ...]) -> range:
 
 
 def _methods(run: StoredRun) -> list[str]:
-    return [key.method for key in RankedDimension.among(run.figures)]
+    return [key.method for key in RankedCost.among(run.figures) if key.cost == "dimension"]
 
 
 def _families(run: StoredRun) -> list[str]:
@@ -84,8 +84,8 @@ def _name(method: str) -> str:
 def _row(run: StoredRun, method: str, families: list[str]) -> tuple[str, ...]:
     figures = [run.figure(str(Ranked(method, family))) for family in families]
     cells = [_cell(number(f.value, f.unit), interval(f)) for f in figures]
-    seconds = run.figure(str(RankedSeconds(method)))
-    dimension = run.figure(str(RankedDimension(method)))
+    seconds = run.figure(str(RankedCost(method, "seconds")))
+    dimension = run.figure(str(RankedCost(method, "dimension")))
     return (_name(method), number(dimension.value, "count"), *cells, number(seconds.value, "seconds"))
 
 
