@@ -141,7 +141,7 @@ def reproduce(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the paper's experiment with all its seeds and hold its figures against what is expected of them."""
+    """Run the paper's experiment with all its seeds and compare its figures with what is expected of them."""
     terminal = _terminal(quiet, verbose)
     changes = [*(changes or ()), *_older_options(windows, groups, text)]
     words = " ".join([f"reproduce {setting}", *(f"--set {shlex.quote(change)}" for change in changes)])

@@ -57,7 +57,7 @@ def run(
         resume: go on from an interrupted run of the same config, keeping its finished seeds.
         evidence: also nulls, interventions, baselines and the verdicts on the paper's claims, where the setting has
             them; `add_evidence` can do it later.
-        progress: told the stage and how far it is.
+        progress: receives the stage and how far it is.
         settings: the settings that a config may name.
 
     Returns:
@@ -98,7 +98,7 @@ def add_evidence(
     Args:
         folder: a complete run.
         overwrite: compute evidence again that is there already.
-        progress: told the stage and how far it is.
+        progress: receives the stage and how far it is.
         settings: the settings that a run may be of.
 
     Returns:

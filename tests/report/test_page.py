@@ -80,7 +80,7 @@ def test_the_sentences_state_what_the_run_says(run):
     assert "100 % of its power in a single wave" in lead(run, "modes")
     assert "n by hidden (87.0 %)" in lead(run, "layers")
     assert "R² 0.710" in lead(run, "linearised")
-    assert "3.1e-13" in lead(run, "certificates")
+    assert "3.1e-13" in lead(run, "residuals")
     assert "before the onset" in lead(run, "training")
     assert "test accuracy does not cross" not in lead(run, "training").lower()
 

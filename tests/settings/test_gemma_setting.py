@@ -27,7 +27,7 @@ from tangentlens.kernels.sweep import refine, sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.pipeline import add_evidence, run
 from tangentlens.settings import gemma_evidence
-from tangentlens.settings.gemma_alignment import Task, intervals, judged
+from tangentlens.settings.gemma_alignment import Task, intervals, scored
 from tangentlens.settings.gemma_config import Config
 from tangentlens.settings.gemma_tokens import moved_tokens
 from tangentlens.store import open_run
@@ -276,7 +276,7 @@ def test_scores_that_know_nothing_lead_nowhere():
         scores = torch.randn(2, 160, 3, 5, generator=generator, dtype=torch.float64)
         train = torch.randperm(160, generator=generator) < 80
         task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(160))
-        methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+        methods = [scored("entk", scores[0], task), scored("pca", scores[1], task)]
         _, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
         low, high = spreads["auroc.pos.macro.lead.entk"]
         covered += low <= 0 <= high
@@ -289,7 +289,7 @@ def test_too_few_windows_have_figures_without_intervals():
     train = torch.arange(16) < 8
     scores = torch.randn(2, 16, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(16))
-    methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+    methods = [scored("entk", scores[0], task), scored("pca", scores[1], task)]
     figures, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
     own, other = (float(method.chosen.auroc.mean()) for method in methods)
     assert figures["auroc.pos.macro.lead.entk"][0] == pytest.approx(own - other)

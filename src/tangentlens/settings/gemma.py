@@ -35,14 +35,14 @@ from tangentlens.settings.gemma_alignment import (
     Task,
     choice_arrays,
     intervals,
-    judged,
     layer_figures,
     method_figures,
     mode_table,
+    scored,
 )
 from tangentlens.settings.gemma_choice import choice_figures
 from tangentlens.settings.gemma_config import Config
-from tangentlens.settings.gemma_reading import reading
+from tangentlens.settings.gemma_reading import recorder
 from tangentlens.settings.gemma_tokens import token_texts
 from tangentlens.settings.gemma_windows import Prepared, described, stored_windows
 from tangentlens.settings.language_labels import label_notes, testable_labels
@@ -57,7 +57,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     Args:
         config: the setting.
         seed: of windows, halves and pilot.
-        progress: told the stages.
+        progress: receives the stages.
         prepared: by `gemma_windows.prepare`.
     """
     lm, windows = prepared.lm, stored_windows(prepared, seed)
@@ -103,7 +103,7 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         batch,
         geometry=geometry,
         seed=seed,
-        read=reading(length, config.scoring.examples),
+        read=recorder(length, config.scoring.examples),
         work=prepared.of_seed(seed) / f"sweep-{geometry}",
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,
@@ -143,7 +143,7 @@ def _rankings(
     k = min(config.kernel.modes, len(task.labels) - 1, lm.d_model)
     ranked = {method_of(geometry): scores(found) for geometry, found in swept.items()}
     ranked[BASELINE] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
-    methods = {name: judged(name, values, task) for name, values in ranked.items()}
+    methods = {name: scored(name, values, task) for name, values in ranked.items()}
     seconds: Figures = {"pca.seconds": (time.perf_counter() - began, "seconds")}
     resamples = config.scoring.resamples
     leads, spreads = intervals(list(methods.values()), BASELINE, task, resamples=resamples, seed=seed)

@@ -36,7 +36,7 @@ MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_pre
 
 @dataclass(frozen=True)
 class Task:
-    """What every method is judged by.
+    """What every method is evaluated by.
 
     Attributes:
         names: of the labels.
@@ -72,7 +72,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to score windows, judged.
+    """One way to score windows, with its held-out scores.
 
     Attributes:
         name: how figures call it.
@@ -94,7 +94,7 @@ class Method:
         return Choice(self.chosen.layer, self.chosen.mode, self.chosen.sign)
 
 
-def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
+def scored(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
     """A method's scores with everything chosen on the train half."""
     every = select_modes(scores, task.labels, task.train)
     chosen = layers_chosen_on_train(every)
@@ -115,7 +115,7 @@ def choice_arrays(method: Method) -> Arrays:
 def stored_choice(arrays: Mapping[str, Tensor], prefix: str, scores: Float[Tensor, "N layers k"], task: Task) -> Choice:
     """The choice that the measurement stored; made again where a run of before lacks the signs."""
     if f"{prefix}.chosen.sign" not in arrays:
-        return judged("", scores, task).choice
+        return scored("", scores, task).choice
     layer, mode, signs = (arrays[f"{prefix}.{name}"] for name in ("layer", "mode", "chosen.sign"))
     return Choice(layer, mode, signs.double().gather(0, layer[None])[0])
 

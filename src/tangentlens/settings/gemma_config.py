@@ -69,7 +69,7 @@ class KernelConfig(Section):
 
     @property
     def sweep_options(self) -> dict[str, Any]:
-        """What `sweep` is told in every geometry."""
+        """Options of `sweep` in every geometry."""
         return self.model_dump(exclude={"geometries"})
 
 

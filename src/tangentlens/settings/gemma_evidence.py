@@ -54,7 +54,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     Args:
         config: the setting.
         measured: what `measure` found of the seed.
-        progress: told the parts.
+        progress: receives the parts.
     """
     seed, parts = measured.seed, (_permutations, _comparisons, _ablations)
     return measured_in_parts(seed, _subject(config, measured), parts, f"seed {seed}: evidence", progress)

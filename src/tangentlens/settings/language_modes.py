@@ -16,7 +16,7 @@ from tangentlens.settings.gemma_tokens import moved_tokens
 
 def scores(found: Sweep) -> Float[Tensor, "N layers k"]:
     """The score of every window on every mode."""
-    return _readings(found, "scores").permute(1, 0, 2)
+    return _recorded(found, "scores").permute(1, 0, 2)
 
 
 def mode_findings(geometry: str, found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Findings:
@@ -48,8 +48,8 @@ def residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
 def kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
     """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
     classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
-    first, second = _readings(found, "scores"), _readings(found, "second")
-    kinds = {"first": first, "norm": _readings(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
+    first, second = _recorded(found, "scores"), _recorded(found, "second")
+    kinds = {"first": first, "norm": _recorded(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
     rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
     distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
     return {
@@ -59,8 +59,8 @@ def kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
     }
 
 
-def _readings(found: Sweep, name: str) -> Tensor:
-    """A reading of every group: (L, ...)."""
+def _recorded(found: Sweep, name: str) -> Tensor:
+    """A recorded statistic of every group: (L, ...)."""
     return torch.stack([modes.readings[name] for modes in found.modes.values()])
 
 
@@ -79,26 +79,26 @@ def _sweep_figures(method: str, found: Sweep, windows: int) -> Figures:
         f"residual.{method}.median": (float(residuals.median()), "ratio"),
         f"residual.{method}.largest": (float(residuals.max()), "ratio"),
         f"residual.{method}.compressed.largest": (float(compressed.max()), "ratio"),
-        f"rank_one_share.{method}.median": (float(_readings(found, "share").median()), "ratio"),
+        f"rank_one_share.{method}.median": (float(_recorded(found, "share").median()), "ratio"),
         f"windows.{method}.count": (float(windows), "count"),
     }
 
 
 def _sweep_arrays(found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
     modes = tuple(found.modes.values())
-    directions = _readings(found, "direction").mT  # (L, k, d)
-    ranked = _readings(found, "scores")
+    directions = _recorded(found, "direction").mT  # (L, k, d)
+    ranked = _recorded(found, "scores")
     return {
         "values": torch.stack([m.pairs.values for m in modes]),
         "residuals": _residuals(found),
         "residuals.error": torch.stack([m.outside_error for m in modes]),
         "converged": torch.stack([m.pairs.converged for m in modes]).to(torch.uint8),
         "scores": ranked,
-        "scores.second": _readings(found, "second"),
-        "scores.norm": _readings(found, "norm"),
-        "share": _readings(found, "share"),
+        "scores.second": _recorded(found, "second"),
+        "scores.norm": _recorded(found, "norm"),
+        "share": _recorded(found, "share"),
         "directions": directions.float(),
-        "examples": _readings(found, "examples"),
-        "examples.shares": _readings(found, "token_shares"),
+        "examples": _recorded(found, "examples"),
+        "examples.shares": _recorded(found, "token_shares"),
         **moved_tokens(lm, found.geometry, directions, ranked.argmax(dim=1), batch, config.scoring.tokens),
     }

@@ -116,7 +116,7 @@ def draw(config: Config, seed: int) -> Drawn:
 
 
 @dataclass(frozen=True)
-class Reading:
+class KernelModes:
     """The kernel of the model as it stands, with its leading eigenpairs."""
 
     ntk: EmpiricalNTK
@@ -127,7 +127,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Moment:
+class _Record:
     """What is kept of one checkpoint."""
 
     checkpoint: Checkpoint
@@ -147,60 +147,60 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     Args:
         config: the setting.
         seed: of the network.
-        progress: told the checkpoints.
+        progress: receives the checkpoints.
 
     Raises:
         NumericalError: training diverged.
     """
     p, drawn = config.data.p, draw(config, seed)
     families, bases = {name: fourier_family(name, p) for name in FAMILIES}, family_bases(p)
-    moments, last = _follow(config, drawn, bases, seed, progress)
+    records, last = _follow(config, drawn, bases, seed, progress)
     groups = {name: _eigenpairs(last.ntk[name].dense().to(torch.float64), config) for name in last.ntk.groups}
-    curves, cliffs, vectors = _curves(moments), config.analysis.cliffs(last.pairs.values), last.pairs.vectors
+    curves, cliffs, vectors = _curves(records), config.analysis.cliffs(last.pairs.values), last.pairs.vectors
     times = transition(
         curves["epoch"], curves["test.accuracy"], curves["overlap.sum"], threshold=config.analysis.onset_accuracy
     )
     return measurement(
         seed,
         figures={
-            **_overlap_figures(moments[-1].overlaps),
+            **_overlap_figures(records[-1].overlaps),
             **_group_figures(groups, bases, p),
-            **_cost_figures(moments),
-            **accuracy_figures(moments[-1].checkpoint),
+            **_cost_figures(records),
+            **accuracy_figures(records[-1].checkpoint),
             **transition_figures(times),
             **cliff_figures(cliffs, p),
             **linearised_figures(*_linearised(config, drawn, last)),
         },
         arrays={
             **curves,
-            **_last_arrays(moments[-1], groups, cliffs),
+            **_last_arrays(records[-1], groups, cliffs),
             "modes": vectors.to(torch.float32),
-            **{f"parameter.{name}": value for name, value in moments[-1].checkpoint.state.items()},
+            **{f"parameter.{name}": value for name, value in records[-1].checkpoint.state.items()},
             **heatmap_arrays(vectors, families, p),
             **rotated_arrays(vectors, p),
         },
-        notes=notes(times, cliffs, [moment.converged for moment in moments], p),
+        notes=notes(times, cliffs, [record.converged for record in records], p),
     )
 
 
 def _follow(
     config: Config, drawn: Drawn, bases: Mapping[str, Tensor], seed: int, progress: Progress
-) -> tuple[list[_Moment], Reading]:
+) -> tuple[list[_Record], KernelModes]:
     """Train the drawn network; what is kept of every checkpoint, and the kernel of the last one."""
     p = config.data.p
     pictured = film_features(_film_families(p))
     nulls = config.evidence.random_spaces(len(drawn.inputs), bases["sum"].shape[1], seed)
-    moments: list[_Moment] = []
+    records: list[_Record] = []
     stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
     progress(stage, 0, steps)
     for checkpoint in drawn.train(config.training):
-        reading = read_kernel(drawn.model, drawn.inputs, config)
-        moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
-        progress(stage, len(moments), steps)
-    return moments, reading
+        kernel_modes = read_kernel(drawn.model, drawn.inputs, config)
+        records.append(_record(checkpoint, kernel_modes, bases, nulls, pictured, p))
+        progress(stage, len(records), steps)
+    return records, kernel_modes
 
 
-def _linearised(config: Config, drawn: Drawn, last: Reading) -> tuple[Comparison, Comparison]:
+def _linearised(config: Config, drawn: Drawn, last: KernelModes) -> tuple[Comparison, Comparison]:
     """The linearised predictor with the kernel of the trained network, around it and around zero."""
     with torch.no_grad():
         outputs = drawn.model(drawn.inputs)
@@ -225,14 +225,14 @@ def block_overlaps(vectors: Float[Tensor, "N k"], bases: Mapping[str, Tensor], p
     }
 
 
-def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> Reading:
+def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> KernelModes:
     """Kernel and leading eigenpairs of the model as it stands."""
     start = time.perf_counter()
     ntk = entk(model, inputs, outputs="trace", groups="parameter")
     kernel = ntk.total.dense().to(torch.float64)
     middle = time.perf_counter()
     pairs = _eigenpairs(kernel, config)
-    return Reading(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
+    return KernelModes(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
 
 
 def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
@@ -247,16 +247,16 @@ def _film_families(p: int) -> dict[str, tuple[FeatureFamily, ...]]:
     return {name: tuple(fourier_family(family, p) for family in families) for name, families in blocks.items()}
 
 
-def _moment(
+def _record(
     checkpoint: Checkpoint,
-    reading: Reading,
+    kernel_modes: KernelModes,
     bases: Mapping[str, Tensor],
     nulls: Tensor,
     pictured: FilmFeatures,
     p: int,
-) -> _Moment:
-    pairs = reading.pairs
-    return _Moment(
+) -> _Record:
+    pairs = kernel_modes.pairs
+    return _Record(
         checkpoint=checkpoint,
         spectrum=pairs.values,
         overlaps=block_overlaps(pairs.vectors, bases, p),
@@ -264,12 +264,12 @@ def _moment(
         film=film_frame(pairs.vectors[:, : paper_blocks(p)[1].stop], pictured),
         worst_residual=float(pairs.residuals.max()),
         converged=bool(pairs.converged.all()),
-        kernel_seconds=reading.kernel_seconds,
-        eigen_seconds=reading.eigen_seconds,
+        kernel_seconds=kernel_modes.kernel_seconds,
+        eigen_seconds=kernel_modes.eigen_seconds,
     )
 
 
-def _last_arrays(last: _Moment, groups: Mapping[str, Eigenpairs], cliffs: tuple[Cliff, ...]) -> Arrays:
+def _last_arrays(last: _Record, groups: Mapping[str, Eigenpairs], cliffs: tuple[Cliff, ...]) -> Arrays:
     return {
         **{f"spectrum.group.{name}": pairs.values for name, pairs in groups.items()},
         **{f"singular_values.{name}": last.overlaps[name].singular_values for name in ("sum", "difference")},
@@ -277,15 +277,15 @@ def _last_arrays(last: _Moment, groups: Mapping[str, Eigenpairs], cliffs: tuple[
     }
 
 
-def _curves(moments: list[_Moment]) -> Arrays:
-    arrays = training_arrays([moment.checkpoint for moment in moments])
+def _curves(records: list[_Record]) -> Arrays:
+    arrays = training_arrays([record.checkpoint for record in records])
     for name in ("input", "sum", "difference"):
-        percents = [moment.overlaps[name].percent for moment in moments]
+        percents = [record.overlaps[name].percent for record in records]
         arrays[f"overlap.{name}"] = torch.tensor(percents, dtype=torch.float64)
     arrays["overlap.sum.derivative"] = central_differences(arrays["epoch"], arrays["overlap.sum"])
-    arrays["overlap.null"] = torch.stack([moment.null_overlaps for moment in moments]).to(torch.float32)
-    arrays["spectrum.total"] = torch.stack([moment.spectrum for moment in moments])
-    return {**arrays, **film_arrays([moment.film for moment in moments])}
+    arrays["overlap.null"] = torch.stack([record.null_overlaps for record in records]).to(torch.float32)
+    arrays["spectrum.total"] = torch.stack([record.spectrum for record in records])
+    return {**arrays, **film_arrays([record.film for record in records])}
 
 
 def _overlap_figures(overlaps: Mapping[str, SubspaceOverlap]) -> Figures:
@@ -308,11 +308,11 @@ def _group_figures(groups: Mapping[str, Eigenpairs], bases: Mapping[str, Tensor]
     )
 
 
-def _cost_figures(moments: list[_Moment]) -> Figures:
+def _cost_figures(records: list[_Record]) -> Figures:
     """The worst residual of all checkpoints, and seconds summed over them."""
     return {
-        WORST_RESIDUAL: (max(moment.worst_residual for moment in moments), "ratio"),
-        "kernel.seconds": (sum(moment.kernel_seconds for moment in moments), "seconds"),
-        "eigen.seconds": (sum(moment.eigen_seconds for moment in moments), "seconds"),
-        "training.seconds": (moments[-1].checkpoint.seconds, "seconds"),
+        WORST_RESIDUAL: (max(record.worst_residual for record in records), "ratio"),
+        "kernel.seconds": (sum(record.kernel_seconds for record in records), "seconds"),
+        "eigen.seconds": (sum(record.eigen_seconds for record in records), "seconds"),
+        "training.seconds": (records[-1].checkpoint.seconds, "seconds"),
     }

@@ -29,7 +29,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     Args:
         config: the setting.
         measured: what `measure` found of the network.
-        progress: told the steps.
+        progress: receives the steps.
     """
     return analyse(subject(config, measured), config.evidence, progress=progress)
 

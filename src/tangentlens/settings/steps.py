@@ -45,7 +45,7 @@ def analyse(
         subject: what is analysed.
         options: how much evidence to collect.
         steps: what to find.
-        progress: told the steps.
+        progress: receives the steps.
     """
     lacking = {step: absent for step in steps if (absent := step.lacks(subject))}
     notes = tuple(f"{step.name}: not done, needs {' and '.join(absent)}" for step, absent in lacking.items())

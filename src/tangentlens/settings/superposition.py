@@ -130,7 +130,7 @@ class _Trained:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Kernel:
     """The leading modes of one kernel, and what they hold of each feature."""
 
     pairs: Eigenpairs
@@ -151,7 +151,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     Args:
         config: the setting.
         seed: of the inputs and the weights of each regime, drawn in this order from one generator.
-        progress: told the kernels.
+        progress: receives the kernels.
 
     Raises:
         NumericalError: training diverged.
@@ -168,11 +168,11 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
         arrays |= _network_arrays(regime, trained)
         for tau in config.kernel.taus:
             key = f"{regime.name}.{tau_name(tau)}"
-            reading = _read(trained.model, trained.inputs, tau, config)
+            trained_kernel = _read(trained.model, trained.inputs, tau, config)
             untrained = _read(trained.start, trained.inputs, tau, config)
-            figures |= _kernel_figures(key, reading, untrained, represented, config)
-            arrays |= _kernel_arrays(key, reading, untrained)
-            notes += _notes(key, reading, untrained)
+            figures |= _kernel_figures(key, trained_kernel, untrained, represented, config)
+            arrays |= _kernel_arrays(key, trained_kernel, untrained)
+            notes += _notes(key, trained_kernel, untrained)
             progress(stage, sum(name.startswith("spectrum.") for name in arrays), total)
     return measurement(seed, {**figures, **_order_figures(figures, config)}, arrays, tuple(notes))
 
@@ -203,7 +203,7 @@ def _train(config: Config, regime: Regime, seed: int) -> _Trained:
     return _Trained(x, start, model, steps, torch.tensor(losses, dtype=torch.float64)[steps], seconds)
 
 
-def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, config: Config) -> _Reading:
+def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, config: Config) -> _Kernel:
     """The modes of the N n rows (25,000 in the paper), from products alone.
 
     The matrix itself would take 5 GB. One product with J and J^T costs about 24 N n m operations a column, a
@@ -217,7 +217,7 @@ def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, conf
     ntk = entk(exact, inputs, outputs=scaled, groups="all", method="matrix_free")
     pairs = top_eigenpairs(ntk.total, k=config.kernel.modes, tol=config.kernel.residual_tolerance)
     overlaps = channel_overlaps(pairs.vectors, inputs)
-    return _Reading(
+    return _Kernel(
         pairs=pairs,
         overlaps=overlaps,
         recovery=overlaps[: config.data.features].square().sum(dim=0),
@@ -242,7 +242,7 @@ def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
     }
 
 
-def _kernel_figures(key: str, found: _Reading, untrained: _Reading, represented: Tensor, config: Config) -> Figures:
+def _kernel_figures(key: str, found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config) -> Figures:
     n, level = config.data.features, config.analysis.recovered
     at = [cliff.last_mode for cliff in found.cliffs]
     values = found.pairs.values
@@ -261,7 +261,7 @@ def _kernel_figures(key: str, found: _Reading, untrained: _Reading, represented:
     }
 
 
-def _kernel_arrays(key: str, found: _Reading, untrained: _Reading) -> Arrays:
+def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
     return {
         f"spectrum.{key}": found.pairs.values,
         f"heatmap.{key}": found.overlaps.abs().to(torch.float32),
@@ -280,11 +280,11 @@ def _order_figures(figures: Mapping[str, tuple[float, str]], config: Config) -> 
     return {f"order.{kind}": (float(found == sorted(set(found))), "share") for kind, found in counts.items()}
 
 
-def _notes(key: str, found: _Reading, untrained: _Reading) -> list[str]:
+def _notes(key: str, found: _Kernel, untrained: _Kernel) -> list[str]:
     return [
-        f"{key}, {name}: {reading.pairs.explain()}"
-        for name, reading in (("trained", found), ("untrained", untrained))
-        if not bool(reading.pairs.converged.all())
+        f"{key}, {name}: {kernel.pairs.explain()}"
+        for name, kernel in (("trained", found), ("untrained", untrained))
+        if not bool(kernel.pairs.converged.all())
     ]
 
 

@@ -95,7 +95,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     Args:
         config: the setting.
         seed: which network; also of the permutations behind the embedding's key frequencies.
-        progress: told the checkpoints.
+        progress: receives the checkpoints.
         prepared: the folder that `prepare` filled.
     """
     trained = trained_seed(prepared, seed)

@@ -42,7 +42,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     Args:
         config: the setting.
         measured: what `measure` found of the network.
-        progress: told the steps.
+        progress: receives the steps.
     """
     keys = tuple(measured.arrays["frequencies.kernel"].tolist())
     if not keys or measured.figures["learned.share"] < 1:

@@ -145,18 +145,18 @@ def _steering_chart(run: StoredRun, alt: str) -> Chart:
         for name, (label, color, dash) in _LOOKS.items():
             if not run.has(f"steering.{site}.{name}.change"):
                 continue
-            happened, told = (
+            change, predicted = (
                 np.mean(np.stack(run.arrays(f"steering.{site}.{name}.{kind}")), axis=0)
                 for kind in ("change", "predicted")
             )
             line = {"color": color, "width": 2, "dash": dash}
             figure.add_trace(
-                go.Scatter(x=doses, y=happened, name=label, line=line, mode="lines+markers", legendgroup=name,
+                go.Scatter(x=doses, y=change, name=label, line=line, mode="lines+markers", legendgroup=name,
                            showlegend=row == 1, hovertemplate="%{y:.3g}"), row=row, col=1,
             )  # fmt: skip
             figure.add_trace(
-                go.Scatter(x=doses, y=told, line={"color": color, "width": 1, "dash": "dot"}, mode="lines", opacity=0.6,
-                           showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
+                go.Scatter(x=doses, y=predicted, line={"color": color, "width": 1, "dash": "dot"}, mode="lines",
+                           opacity=0.6, showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
             )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=list(doses), tickformat="~g")
     figure.update_yaxes(type="log", dtick=1, tickformat="~g", tickcolor=SOFT)

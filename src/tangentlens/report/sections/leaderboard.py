@@ -11,14 +11,14 @@ _METHODS = {
     "conjugate_kernel": "conjugate kernel (last features, no gradient)",
     "loss_kernel": "kernel of the loss",
     "random": "random functions",
-    "supervised_probe": "linear probe, told the features (held-out rows)",
+    "supervised_probe": "supervised linear probe (held-out rows)",
     "pca.best_layer": "PCA, layer picked on the train rows",
 }
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     families, methods = _families(run), _methods(run)
-    if not families or len(_untold(methods)) < 2:
+    if not families or len(_unsupervised(methods)) < 2:
         return (Note("Not shown: the run does not hold the figures leaderboard.* of the eNTK and of another method."),)
     columns = ("Method", "Dimension", *(labels.family(f) for f in families), "Seconds")
     ordered = sorted(methods, key=lambda method: -sum(_value(run, method, family) for family in families))
@@ -51,7 +51,7 @@ def _families(run: StoredRun) -> list[str]:
     return sorted(families, key=labels.order)
 
 
-def _untold(methods: list[str]) -> list[str]:
+def _unsupervised(methods: list[str]) -> list[str]:
     return [method for method in methods if method != "supervised_probe"]
 
 
@@ -61,8 +61,8 @@ def _value(run: StoredRun, method: str, family: str) -> float:
 
 
 def _sentence(run: StoredRun, methods: list[str], family: str) -> str:
-    """Who holds most of a family without being told, and where the kernel stands."""
-    unsupervised = _untold(methods)
+    """Which unsupervised method holds most of a family, and where the kernel stands."""
+    unsupervised = _unsupervised(methods)
     best = max(unsupervised, key=lambda method: _value(run, method, family))
     own = number(_value(run, "entk", family), "percent")
     if best == "entk":

@@ -1,4 +1,4 @@
-"""How far the eigenpairs can be trusted."""
+"""Residuals of the eigenpairs, and what the computation noted."""
 
 from tangentlens.figure_keys import WORST_RESIDUAL
 from tangentlens.report import labels
@@ -33,4 +33,4 @@ def _reservations(run: StoredRun) -> str:
     return f"{several(seeds, 'seed').capitalize()} noted {several(len(run.notes), 'reservation')}."
 
 
-SECTION = Section("certificates", "Certificates", _build)
+SECTION = Section("residuals", "Residuals of the eigenpairs", _build)
