@@ -155,7 +155,7 @@ def test_a_missing_array_is_said_in_the_page(tmp_path):
 
 def test_a_run_has_the_sections_of_what_it_holds_whatever_its_setting(run):
     page = render(replace(run, config={"setting": "other"}))
-    assert "No experiment states what to expect of the setting other" in page
+    assert "No experiment states what to expect of this run" in page
     for name in ("spectrum", "training", "overlap", "modes", "layers", "linearised", "figures"):
         assert f'<section id="{name}"' in page
     for name in ("superposition", "transformer", "feature-cards", "claims"):

@@ -13,9 +13,7 @@ _TILES = 6  # the first that were measured; the table below has all
 def _build(run: StoredRun) -> tuple[Block, ...]:
     expected = about(run).expected
     if not expected:
-        return (
-            Note(f"No experiment states what to expect of the setting {run.setting}; all figures are listed below."),
-        )
+        return (Note("No experiment states what to expect of this run; all figures are listed below."),)
     different = departures(run.config)
     found = [row for row in expected if row.verdict(run.figures.get(row.key)) != "not measured"]
     tiles = Tiles(tuple(_tile(run, row) for row in (found or expected)[:_TILES]))
