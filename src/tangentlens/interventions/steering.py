@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tangentlens.interventions.edits import Edit, shifted
 from tangentlens.interventions.effects import relative_change
-from tangentlens.kernels.differentiation import without_advice
+from tangentlens.kernels.differentiation import forward_mode, without_advice
 from tangentlens.models.sites import Site
 
 
@@ -73,6 +73,6 @@ def dose_response(
 
 def first_order(site: Site, edit: Edit) -> Float[Tensor, "N C"]:
     """J (z' - z): what the Jacobian of the outputs at the site says that an edit z -> z' adds to them."""
-    with torch.enable_grad(), without_advice():
+    with torch.enable_grad(), without_advice(), forward_mode():
         predicted: Tensor = torch.func.jvp(site.run, (site.values,), (edit(site.values) - site.values,))[1]
     return predicted.detach()

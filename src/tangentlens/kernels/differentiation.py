@@ -3,12 +3,14 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache, partial
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch._C import _functorch
+from torch.backends import cuda
 
 
 @final
@@ -36,26 +38,53 @@ class SharedContext(AbstractContextManager[None]):
                 self._stack.close()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
+@cache
+def _silence() -> None:
+    """Switch off torch's note on what vectorisation cannot do, and load what forward mode needs, which warns too.
+
+    For the process and once: the filters of `warnings` are its own and cannot be changed by one thread.
+    """
+    switch = getattr(_functorch, "_set_vmap_fallback_warning_enabled", None)
+    if switch is not None:
+        switch(False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
+        warnings.simplefilter("ignore")
+        one = torch.ones(1, device="cpu")
+        torch.func.vmap(partial(torch.func.jvp, torch.sin, (one,)))((one[None],))
+
+
+@contextmanager
+def _products_alone() -> Iterator[None]:
+    """torch's own context for this belongs to one thread, its switches to the process."""
+    switches = (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
+    before = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled())
+    try:
+        for switch in switches:
+            switch(False)
         yield
+    finally:
+        for switch, state in zip(switches, before, strict=True):
+            switch(state)
 
 
-_QUIET = SharedContext(_quiet)
-_PLAIN_ATTENTION = SharedContext(lambda: sdpa_kernel(SDPBackend.MATH))
+_PLAIN_ATTENTION = SharedContext(_products_alone)
+_FORWARD_MODE = threading.RLock()
 
 
 def without_advice() -> AbstractContextManager[None]:
     """Keep torch's notes on its own vectorisation and deprecations from the user, who can do nothing about them."""
-    return _QUIET
+    _silence()
+    return nullcontext()
 
 
 def plain_attention() -> AbstractContextManager[None]:
     """Let torch compute attention by matrix products: its fused kernels have no forward mode."""
     return _PLAIN_ATTENTION
+
+
+def forward_mode() -> AbstractContextManager[object]:
+    """Let one thread at a time use forward-mode differentiation: its levels belong to the process."""
+    return _FORWARD_MODE
 
 
 def vectorised_grad(

@@ -16,7 +16,7 @@ from torch import Tensor
 from tangentlens.eigen.certificate import require_finite
 from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.cost import Pieces
-from tangentlens.kernels.differentiation import plain_attention, vectorised_grad, without_advice
+from tangentlens.kernels.differentiation import forward_mode, plain_attention, vectorised_grad, without_advice
 from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.plan import Plan
 from tangentlens.models.checks import agreement
@@ -95,6 +95,7 @@ class JacobianOperator(LinearOperator):
         )
 
     def _multiplied(self, V: Float[Tensor, "m k"], left: Side, right: Side) -> Float[Tensor, "n k"]:
+        self._model.require_unchanged()
         with neutral(), torch.no_grad():
             blocks = [self._block(block.detach(), left, right) for block in V.split(self._pieces.columns, dim=1)]
         self._model.require_unchanged()
@@ -143,7 +144,7 @@ class JacobianOperator(LinearOperator):
             pushed: Tensor = torch.func.jvp(outputs, (self._parameters,), (tangent,))[1]
             return pushed
 
-        with without_advice(), plain_attention():
+        with forward_mode(), without_advice(), plain_attention():
             columns: Tensor = torch.func.vmap(push)(tangents)
         return columns.detach()
 

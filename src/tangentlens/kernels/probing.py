@@ -276,7 +276,7 @@ class _Trace:
         self.total, self._axis = zeros, axis
         self._support: list[Tensor] = []
         self._reached = torch.zeros_like(zeros, dtype=torch.bool)
-        self._shared = False
+        self._shared = self._undefined = False
 
     def add(self, gradient: Tensor | None) -> None:
         """Note the gradient of the next example's outputs."""
@@ -285,6 +285,7 @@ class _Trace:
         else:
             self.total = self.total + gradient
             reached = gradient != 0
+            self._undefined = self._undefined or bool(gradient.isnan().any())
         if self._axis is not None:
             by_entry = reached.movedim(self._axis, 0)
             self._support.append(by_entry.reshape(len(by_entry), -1).any(1))
@@ -292,7 +293,7 @@ class _Trace:
         self._reached |= reached
 
     def evidence(self, result: Tensor | None) -> Evidence | None:
-        """What the gradients of all examples show; None where no axis grows."""
-        if self._axis is None or result is None:
+        """What the gradients of all examples show; None where no axis grows, or a gradient is undefined."""
+        if self._axis is None or result is None or self._undefined:
             return None
         return Evidence(len(self._support), result, torch.stack(self._support), self._shared)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.kernels.backward_sweep import PlannedStage
-from tangentlens.kernels.differentiation import without_advice
+from tangentlens.kernels.differentiation import forward_mode, without_advice
 from tangentlens.kernels.stages import HIDDEN
 from tangentlens.models.functional import take
 from tangentlens.models.working_copy import plain_torch
@@ -132,7 +132,7 @@ class StagewiseKernel(LinearOperator):
             pushed: Tensor = torch.func.jvp(outputs, (primal,), (tangent,))[1]
             return pushed
 
-        with without_advice(), torch.no_grad():
+        with forward_mode(), without_advice(), torch.no_grad():
             found: Tensor = torch.func.vmap(push)(moved)
         return found.detach()
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tangentlens.figure_keys import method_of
 from tangentlens.kernels.sweep import Sweep
-from tangentlens.models.language_model import Batch, LanguageModel
+from tangentlens.models.batches import Batch
+from tangentlens.models.language_model import LanguageModel
 from tangentlens.settings.figures import Arrays, Figures, Findings
 from tangentlens.settings.gemma_config import Config
 from tangentlens.settings.gemma_tokens import moved_tokens
