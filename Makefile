@@ -3,13 +3,17 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: demo test check format bench docs gallery clean
+.PHONY: demo test test-all check format bench docs gallery clean
 
 demo: .venv/ready
 	$(RUN) tangentlens demo
 
 test: .venv/ready
 	$(RUN) pytest
+
+# also what takes minutes
+test-all: .venv/ready
+	$(RUN) pytest -m ""
 
 check: .venv/ready
 	$(RUN) ruff check .
