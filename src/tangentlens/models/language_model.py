@@ -97,6 +97,13 @@ class LanguageModel:
             hidden = module(hidden)
         return hidden
 
+    def last_logits(self, batch: Batch) -> Float[Tensor, "N V"]:
+        """The logits that the model itself returns at the last position of windows without padding."""
+        only_last = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        options: dict[str, Any] = {"logits_to_keep": 1} if only_last else {}
+        logits: Tensor = self.model(**self.arguments(batch), use_cache=False, **options).logits
+        return logits[:, -1]
+
     def arguments(self, batch: Batch, *, every: bool = False) -> dict[str, Tensor]:
         """What the decoder is called with: positions count real tokens, so that padding on the left changes nothing.
 
