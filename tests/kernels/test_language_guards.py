@@ -224,6 +224,12 @@ def test_parameters_that_change_during_the_call_are_seen(llama):
         tl.sweep(language_model(llama), zoo.windows(), progress=train, **SOME)
 
 
+def test_a_tokenizer_given_for_a_folder_is_used(llama, tmp_path):
+    llama.save_pretrained(tmp_path)  # and no tokenizer
+    mine = object()
+    assert language_model(tmp_path, tokenizer=mine).tokenizer is mine
+
+
 def test_wrappers_of_a_model_are_refused_with_what_to_give(llama):
     for wrapped, remedy in ((torch.compile(llama), "model._orig_mod"), (nn.DataParallel(llama), "model.module")):
         with pytest.raises(UnsupportedModelError, match=remedy):

@@ -13,6 +13,8 @@ from tangentlens.kernels.stagewise import StagewiseKernel
 # of inner products that go through every block: far above rounding, a few times 1e-6 in Gemma's 18 blocks in float32
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
 
+_LEAST = 1e-2  # of the largest gradient: a key's bias, which a softmax does not see, has rounding alone
+
 
 def adjointness(subject: Subject) -> Check:
     """The dot-product test of the Jacobian in all parameters of the blocks, for random z and u.
@@ -27,7 +29,7 @@ def adjointness(subject: Subject) -> Check:
     generator = torch.Generator().manual_seed(subject.seed)
     z = torch.randn(kernel.shape[0], 1, generator=generator, dtype=torch.float64).to(kernel.device, kernel.dtype)
     pulled = kernel.pull(z)
-    moved = {name: _direction(gradient, generator) for name, gradient in pulled.items()}
+    moved = _directions(pulled, generator)
     error = _error(kernel, z, pulled, moved)
     limit = _TOLERANCE.get(kernel.dtype, 5e-2)
     if error <= limit:
@@ -53,10 +55,11 @@ def _kernel(subject: Subject, names: Iterable[str]) -> StagewiseKernel:
     return StagewiseKernel(subject.planned, inputs, units, tuple(names), "all blocks")
 
 
-def _direction(gradient: Tensor, generator: torch.Generator) -> Tensor:
-    drawn = torch.randn(gradient.shape, generator=generator, dtype=torch.float32).to(gradient)
-    norm = float(gradient.norm())
-    return drawn / norm if norm else drawn
+def _directions(pulled: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Random directions, scaled by 1 / ||J^T z||, but for gradients so small beside others that they are rounding."""
+    floor = _LEAST * max(float(gradient.norm()) for gradient in pulled.values())
+    drawn = {n: torch.randn(g.shape, generator=generator, dtype=torch.float32).to(g) for n, g in pulled.items()}
+    return {n: u / max(float(pulled[n].norm()), floor) if floor else u for n, u in drawn.items()}
 
 
 def _error(kernel: StagewiseKernel, z: Tensor, pulled: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> float:

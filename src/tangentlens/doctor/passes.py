@@ -10,7 +10,7 @@ from tangentlens.models.agreement import relative_difference
 from tangentlens.models.checks import check_deterministic, check_finite, check_modes
 from tangentlens.models.functional import FunctionalModel
 from tangentlens.models.language_model import LanguageModel
-from tangentlens.models.soundness import check_attention, check_causality, check_padding, head_difference
+from tangentlens.models.soundness import check_attention, check_causality, check_padding, final_states, head_difference
 
 
 def dropout(subject: Subject) -> Check:
@@ -46,7 +46,7 @@ def causality(subject: Subject) -> Check:
     Raises:
         UnsupportedModelError: it does.
     """
-    difference = check_causality(subject.lm, subject.probe)
+    difference = check_causality(subject.lm, subject.probe, final_states(subject.lm, subject.probe))
     found = f"later tokens change nothing before them ({difference:.1e})"
     return Check("causality", Verdict.FINE, found, difference)
 
@@ -57,7 +57,7 @@ def attention(subject: Subject) -> Check:
     Raises:
         UnsupportedModelError: it does not, or the attention cannot be switched.
     """
-    difference = check_attention(subject.lm, subject.working, subject.probe)
+    difference = check_attention(subject.lm, subject.probe, final_states(subject.working, subject.probe))
     before = _backend(subject.lm)
     switched = "is eager already" if before == "eager" else f"{before} is switched to eager on a copy"
     agree = "of another precision" if math.isnan(difference) else f"the two agree to {difference:.1e}"
@@ -92,7 +92,7 @@ def head(subject: Subject) -> Check:
         UnsupportedModelError: they are not.
     """
     lm = subject.lm
-    difference = head_difference(lm, subject.probe)
+    difference = head_difference(lm, subject.probe, final_states(lm, subject.probe))
     linearised = "" if lm.head.soft_cap is None else ", linearised exactly at every window"
     found = f"the logits are {lm.head.formula}{linearised} (to {difference:.1e})"
     return Check("head", Verdict.FINE, found, difference)

@@ -26,7 +26,7 @@ def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[
         UnsupportedModelError: no MLP of the model ends in a matrix of a known name.
     """
     parameters = dict(lm.model.named_parameters())
-    on_the_way = {id(p) for p in lm.decoder.parameters() if p.requires_grad}
+    on_the_way = {id(p) for part in (lm.decoder, *lm.beyond) for p in part.parameters() if p.requires_grad}
     names = {name: aliases for name, aliases in lm.parameters.items() if id(parameters[name]) in on_the_way}
     if not names:
         raise InvalidInputError(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.backward_sweep import PlannedStage
 from tangentlens.kernels.differentiation import forward_mode, without_advice
 from tangentlens.kernels.stages import HIDDEN
@@ -21,6 +22,7 @@ from tangentlens.operators import LinearOperator
 
 _BYTES = 2 * 2**30  # of graphs and tangents that are alive at once
 _COLUMNS = 8  # multiplied at once
+_NO_FORWARD_MODE = ("functorch", "forward AD", "forward-mode", "jvp", "vmap")  # in what torch says where there is none
 
 
 @final
@@ -132,8 +134,17 @@ class StagewiseKernel(LinearOperator):
             pushed: Tensor = torch.func.jvp(outputs, (primal,), (tangent,))[1]
             return pushed
 
-        with forward_mode(), without_advice(), torch.no_grad():
-            found: Tensor = torch.func.vmap(push)(moved)
+        try:
+            with forward_mode(), without_advice(), torch.no_grad():
+                found: Tensor = torch.func.vmap(push)(moved)
+        except (RuntimeError, NotImplementedError) as error:
+            if not any(words in str(error) for words in _NO_FORWARD_MODE):
+                raise
+            raise UnsupportedModelError(
+                f"a part of the model has no forward-mode derivative: {str(error).splitlines()[0]}",
+                where=f"stage {planned.index}",
+                remedy="Sweep in Fisher geometry or in all directions, which need none; refine needs one.",
+            ) from error
         return found.detach()
 
     def _mine(self, planned: PlannedStage) -> dict[str, str]:

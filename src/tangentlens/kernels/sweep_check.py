@@ -136,7 +136,7 @@ def _check_geometry(
 ) -> None:
     """|S^(1/2) q|^2 is the squared length of J q in the model's own logits."""
     with torch.no_grad():
-        logits: Tensor = lm.model(**lm.arguments(window), use_cache=False).logits[0, -1]
+        logits = lm.last_logits(window)[0]
     moved = (lm.head.slopes(logits) * (lm.unembedding @ move.to(lm.unembedding))).double()
     weights = torch.full_like(moved, 1 / len(moved))
     if units.name == "fisher":

@@ -26,26 +26,39 @@ class _Called:
     result: Any
 
 
-def find_chain(decoder: nn.Module, ids: Tensor) -> tuple[nn.ModuleList, list[nn.Module]]:
-    """The blocks of a decoder, and the modules that are applied to the last block's output, one after another.
+@dataclass(frozen=True)
+class ChainOfBlocks:
+    """The modules that a hidden state passes.
+
+    Attributes:
+        blocks: one after another.
+        way: from the last block to what the decoder returns.
+        beyond: from there to the head; most models have none.
+    """
+
+    blocks: nn.ModuleList
+    way: list[nn.Module]
+    beyond: list[nn.Module]
+
+    @property
+    def last(self) -> nn.Module:
+        """The module that returns the final hidden state."""
+        after = [*self.way, *self.beyond]
+        return after[-1] if after else self.blocks[-1]
+
+
+def find_chain(model: nn.Module, decoder: nn.Module, head: nn.Module, ids: Tensor) -> ChainOfBlocks:
+    """The blocks of a model, and the modules between the last of them and its head.
 
     Args:
         decoder: returns a record with `last_hidden_state`.
         ids: (1, 2) tokens.
 
     Raises:
-        UnsupportedModelError: there is no such list, or no sequence of modules leads to the final hidden state.
+        UnsupportedModelError: there are no such blocks, or no sequence of modules leads to the decoder's result.
     """
     calls: list[_Called] = []
-    try:
-        with _watched(decoder, calls), torch.no_grad():
-            final = decoder(input_ids=ids, use_cache=False).last_hidden_state
-    except Exception as error:  # whatever a stranger's model raises
-        raise UnsupportedModelError(
-            f"the model cannot be called on two tokens: {type(error).__name__}: {error}",
-            where=type(decoder).__name__,
-            remedy="Give a causal language model that runs with input_ids alone, in a dtype that it can compute in.",
-        ) from error
+    final = _run(model, decoder, ids, calls)
     blocks = _blocks(decoder, calls)
     inside = {id(module) for block in blocks for module in block.modules()}
     outside = [call for call in calls if id(call.module) not in inside]
@@ -57,7 +70,35 @@ def find_chain(decoder: nn.Module, ids: Tensor) -> tuple[nn.ModuleList, list[nn.
             where=type(decoder).__name__,
             remedy="Only decoders that end in modules one after another, such as a norm, can be swept.",
         )
-    return blocks, way
+    given = [call.given for call in calls if call.module is head]
+    beyond = _way(final, given[0], outside) if given else None  # none too where the hidden state is scaled on the way
+    return ChainOfBlocks(blocks, way, beyond or [])
+
+
+def _run(model: nn.Module, decoder: nn.Module, ids: Tensor, calls: list[_Called]) -> Tensor:
+    """What the decoder returns in a forward pass of the model whose calls are noted."""
+    states: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+        states.append(output.last_hidden_state)
+
+    try:
+        with _watched(model, calls), torch.no_grad():
+            handle = decoder.register_forward_hook(keep)
+            try:
+                model(input_ids=ids, use_cache=False)
+            finally:
+                handle.remove()
+            if not states:  # the model calls a part of it instead
+                calls.clear()
+                return decoder(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+    except Exception as error:  # whatever a stranger's model raises
+        raise UnsupportedModelError(
+            f"the model cannot be called on two tokens: {type(error).__name__}: {error}",
+            where=type(model).__name__,
+            remedy="Give a causal language model that runs with input_ids alone, in a dtype that it can compute in.",
+        ) from error
+    return states[0]
 
 
 def hidden_of(returned: Any) -> Any:
@@ -71,11 +112,11 @@ def given_hidden(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _watched(decoder: nn.Module, calls: list[_Called]) -> Iterator[None]:
+def _watched(model: nn.Module, calls: list[_Called]) -> Iterator[None]:
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         calls.append(_Called(module, given_hidden(args, kwargs), hidden_of(output)))
 
-    handles = [module.register_forward_hook(note, with_kwargs=True) for module in decoder.modules()]
+    handles = [module.register_forward_hook(note, with_kwargs=True) for module in model.modules()]
     try:
         yield
     finally:

@@ -33,6 +33,7 @@ class LanguageModel:
         decoder: the part that maps input_ids to the final hidden state (N, T, d).
         block_list: the blocks, in the order of the forward pass.
         final_norm: what is applied to the last block's output; the identity where there is nothing.
+        beyond: what the model applies to the decoder's result before the head; most models have nothing.
         head_shape: what lies around the linear head, as measured.
         source: where the weights came from, for the record of a run; None for a model that the user wrapped.
     """
@@ -42,6 +43,7 @@ class LanguageModel:
     decoder: nn.Module
     block_list: nn.ModuleList
     final_norm: nn.Module
+    beyond: tuple[nn.Module, ...]
     head_shape: HeadShape
     source: ModelSource | None
 
@@ -89,9 +91,18 @@ class LanguageModel:
         return names
 
     def final_hidden(self, batch: Batch) -> Float[Tensor, "N T d"]:
-        """The final hidden state, after the final norm, at every position."""
+        """The final hidden state, after the final norm, at every position: what the head is given."""
         hidden: Tensor = self.decoder(**self.arguments(batch), use_cache=False).last_hidden_state
+        for module in self.beyond:
+            hidden = module(hidden)
         return hidden
+
+    def last_logits(self, batch: Batch) -> Float[Tensor, "N V"]:
+        """The logits that the model itself returns at the last position of windows without padding."""
+        only_last = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        options: dict[str, Any] = {"logits_to_keep": 1} if only_last else {}
+        logits: Tensor = self.model(**self.arguments(batch), use_cache=False, **options).logits
+        return logits[:, -1]
 
     def arguments(self, batch: Batch, *, every: bool = False) -> dict[str, Tensor]:
         """What the decoder is called with: positions count real tokens, so that padding on the left changes nothing.
@@ -174,13 +185,16 @@ def _measured(model: nn.Module, twin: nn.Module, tokenizer: Any, source: ModelSo
         raise UnsupportedModelError("the model has no decoder of its own", where=type(model).__name__)
     embedding: Any = twin.get_input_embeddings()  # type: ignore[operator]
     ids = (torch.arange(2, device=embedding.weight.device)[None] + 1) % len(embedding.weight)
-    blocks, way = find_chain(decoder, ids)
-    shape = measure_head(twin, [*blocks, *way][-1], ids)
+    chain = find_chain(twin, decoder, twin.get_output_embeddings(), ids)  # type: ignore[operator]
+    shape = measure_head(twin, chain.last, ids)
     names = {id(module): place for place, module in twin.named_modules()}
-    parts = [model.get_submodule(names[id(part)]) for part in way]
+
+    def own(part: nn.Module) -> Any:
+        return model.get_submodule(names[id(part)])
+
+    parts, beyond = [own(part) for part in [*chain.way, *chain.beyond]], tuple(own(part) for part in chain.beyond)
     final_norm = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
-    own: Any = model.get_submodule(names[id(blocks)])
-    return LanguageModel(model, tokenizer, model.get_submodule(names[id(decoder)]), own, final_norm, shape, source)
+    return LanguageModel(model, tokenizer, own(decoder), own(chain.blocks), final_norm, beyond, shape, source)
 
 
 def _load(source: ModelSource, with_tokenizer: bool) -> tuple[nn.Module, Any]:

@@ -13,7 +13,7 @@ from tangentlens.models.checks import check_modes
 from tangentlens.models.head import check_head
 from tangentlens.models.language_model import LanguageModel, working_copy
 
-_WINDOWS, _LENGTH = 3, 12  # looked at, without padding, and tokens of each
+_WINDOWS, _LENGTH = 2, 12  # looked at, without padding, and tokens of each
 
 
 def prepared(lm: LanguageModel, batch: Batch) -> tuple[LanguageModel, dict[str, Tensor]]:
@@ -30,15 +30,16 @@ def prepared(lm: LanguageModel, batch: Batch) -> tuple[LanguageModel, dict[str, 
     working = working_copy(lm)
     rows = torch.linspace(0, len(given["input_ids"]) - 1, _WINDOWS).round().long().unique().tolist()
     for window in (some(alone(given, i), (slice(None), slice(-_LENGTH, None))) for i in rows):
-        check_attention(lm, working, window)
-        check_causality(working, window)
-        head_difference(working, window)
+        states = final_states(working, window)
+        check_attention(lm, window, states)
+        check_causality(working, window, states)
+        head_difference(working, window, states)
     check_padding(working, given)
     return working, given
 
 
-def check_attention(lm: LanguageModel, working: LanguageModel, window: Batch) -> float:
-    """How far the hidden states of the copy that is differentiated are from the model's own.
+def check_attention(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t d"]) -> float:
+    """How far the final hidden states of the copy that is differentiated are from the model's own.
 
     Raises:
         UnsupportedModelError: beyond rounding.
@@ -46,7 +47,7 @@ def check_attention(lm: LanguageModel, working: LanguageModel, window: Batch) ->
     own = final_states(lm, window)
     if own.dtype not in (torch.float32, torch.float64):
         return math.nan  # the copy is of another precision
-    difference = relative_difference(own, final_states(working, window))
+    difference = relative_difference(own, states)
     if not difference <= tolerance(own.dtype):
         raise UnsupportedModelError(
             f"with attention and experts that have every derivative the hidden states differ by {difference:.1e}",
@@ -56,8 +57,8 @@ def check_attention(lm: LanguageModel, working: LanguageModel, window: Batch) ->
     return difference
 
 
-def check_causality(lm: LanguageModel, window: Batch) -> float:
-    """What another last token changes in earlier hidden states.
+def check_causality(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t d"]) -> float:
+    """What another last token changes in earlier final hidden states.
 
     Raises:
         UnsupportedModelError: more than rounding.
@@ -67,9 +68,8 @@ def check_causality(lm: LanguageModel, window: Batch) -> float:
         return 0.0
     other = ids.clone()
     other[:, -1] = (other[:, -1] + 1) % lm.vocabulary
-    before, after = (final_states(lm, {**window, "input_ids": tokens})[:, :-1] for tokens in (ids, other))
-    difference = relative_difference(before, after)
-    if not difference <= tolerance(before.dtype):
+    difference = relative_difference(states[:, :-1], final_states(lm, {**window, "input_ids": other})[:, :-1])
+    if not difference <= tolerance(states.dtype):
         raise UnsupportedModelError(
             f"a later token changes the hidden states before it by {difference:.1e}: this is no causal language model",
             where=type(lm.model).__name__,
@@ -78,15 +78,15 @@ def check_causality(lm: LanguageModel, window: Batch) -> float:
     return difference
 
 
-def head_difference(lm: LanguageModel, window: Batch) -> float:
-    """How far the model's logits are from those that its head, as measured, gives of its hidden states.
+def head_difference(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t d"]) -> float:
+    """How far the model's logits are from those that its head, as measured, gives of its final hidden states.
 
     Raises:
         UnsupportedModelError: beyond rounding.
     """
     with torch.no_grad():
         logits: Tensor = lm.model(**lm.arguments(window), use_cache=False).logits
-    return check_head(lm.model, lm.head, final_states(lm, window), logits)
+    return check_head(lm.model, lm.head, states, logits)
 
 
 def check_padding(lm: LanguageModel, batch: Batch) -> float:

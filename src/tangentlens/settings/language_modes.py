@@ -43,6 +43,13 @@ def residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
                 f"{geometry}: {rough} of {residuals.numel()} modes have an estimated residual above 0.5 in the full "
                 "kernel: read them as directions of a space, not one by one"
             )
+        if found.check is not None:
+            notes.append(f"{geometry}: sampled entries of the kernels equal plain autograd to {found.check:.0e}")
+        if float(found.left_out.max()) > 0:
+            notes.append(
+                f"{geometry}: improbable tokens are sketched; along its directions a window's softmax covariance errs "
+                f"by up to {float(found.left_out.max()):.1e} (measured, part of every residual)"
+            )
     return tuple(notes)
 
 
