@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from synthetic_run import store_run
-from tangentlens.data.splits import stratified_halves
+from tangentlens.data.splits import balanced_half
 from tangentlens.records import Measurement
 
 WORDS = {
@@ -60,7 +60,8 @@ def language_measurement(size: Size = Size(), *, geometries: Sequence[str] = ("r
     ids, texts, classes, words = _windows(size, random)
     labels = _labels(classes)
     matrix = np.stack(list(labels.values()), axis=1)
-    train = stratified_halves(torch.from_numpy(matrix), seed=0).numpy()
+    half = balanced_half(torch.from_numpy(matrix), seed=0, groups=torch.arange(size.windows) // 2).numpy()
+    train = np.repeat(half[:, None], matrix.shape[1], axis=1)
     arrays = {
         "tokens.ids": np.arange(len(texts)), "windows.input_ids": ids, "windows.story": np.arange(size.windows) // 2,
         "labels.matrix": matrix.astype(np.uint8), "labels.train": train.astype(np.uint8),

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,26 @@ def test_a_folder_that_cannot_be_written_exits_with_1():
         (["mlp", "--windows", "256"], "unknown key windows"),
         (["gemma", "--windows", "100"], "multiple of the 8"),
         (["gemma", "--text", "nowhere.txt", "--windows"], "requires an argument"),
+        (["mlp", "--set", "data.q=5"], "unknown key data.q"),
+        (["mlp", "--set", "data.p"], "is no change"),
+        (["mlp", "--set", "training.optimiser=sdg"], "training.optimiser"),
     ],
 )
-def test_options_of_a_language_model_are_checked_before_anything_runs(options, says):
+def test_changes_of_a_config_are_checked_before_anything_runs(options, says):
     done = call("reproduce", *options)
     assert done.exit_code == 2
     assert says in done.output
     assert not Path("runs").exists()
+
+
+def test_a_change_of_the_config_is_in_the_run(tiny):
+    (tiny / "config.toml").write_text(TINY)
+    done = call("reproduce", "mlp", "--set", "model.width=9", "--set", "training.optimiser=sgd", "--no-evidence")
+    assert done.exit_code == 0, done.output
+    written = tomllib.loads(Path("runs/reproduce-mlp/config.toml").read_text())
+    assert (written["model"]["width"], written["training"]["optimiser"]) == (9, "sgd")
+    assert "--set" in call("reproduce", "--help").stdout
+    assert "--windows" not in call("reproduce", "--help").stdout
 
 
 def test_what_is_no_run_has_no_report():

@@ -16,7 +16,8 @@ from tangentlens.records import Figure
 def test_every_experiment_has_a_valid_config_and_sourced_expectations(name):
     experiment = find(name)
     complete = tomllib.loads(config_text(read_config(experiment.config)))
-    assert complete["setting"] == name
+    assert complete["setting"] == experiment.setting
+    assert experiments.experiment_of(experiment.setting).name == name
     # A key left to its default would count as a difference in every report.
     assert config_differences(complete, tomllib.loads(experiment.config.read_text())) == ()
     assert experiment.expectations
@@ -37,7 +38,7 @@ def test_the_packaged_folder_comes_first(tmp_path):
     assert find("x", places).expectations == ()
     with pytest.raises(InvalidInputError, match="Choose one of: x"):
         find("y", places)
-    assert experiments.expectations_of("y", places) == ()
+    assert experiments.expectations_for({"setting": "y"}, places) == ()
     assert names((tmp_path / "absent",)) == ()
 
 

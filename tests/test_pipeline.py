@@ -21,6 +21,7 @@ def test_a_run_holds_everything_and_replays(tmp_path):
     config = FakeConfig(scale=2.0)
     folder = run(config, tmp_path / "run", settings=fake())
     assert {path.name for path in folder.iterdir()} == {
+        "about.json",
         "config.toml",
         "environment.json",
         "results.json",

@@ -1,8 +1,10 @@
 """The command line: parse, call, print."""
 
 import itertools
+import json
 import shlex
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +20,7 @@ from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.printing import caveats, checks_table, comparison_tables, diagnosis, figures_table, shortfalls
 from tangentlens.report import build_report
+from tangentlens.report.about import about
 from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison import summary
@@ -48,6 +51,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 NoEvidence = Annotated[
     bool,
     typer.Option("--no-evidence", help="Leave out nulls, interventions and baselines; `evidence` adds them later."),
+]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the config: --set windows.count=128. Repeatable."),
 ]
 
 
@@ -126,20 +134,17 @@ def reproduce(
     resume: Resume = False,
     overwrite: Overwrite = False,
     no_evidence: NoEvidence = False,
-    windows: Annotated[int | None, typer.Option(help="gemma: number of windows.", show_default=False)] = None,
-    groups: Annotated[
-        str | None, typer.Option(help='gemma: "down_proj", "weights" or patterns, comma-separated.', show_default=False)
-    ] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="gemma: stories from this file instead of the hub.", show_default=False)
-    ] = None,
+    changes: Changes = None,
+    windows: Annotated[int | None, typer.Option(hidden=True)] = None,
+    groups: Annotated[str | None, typer.Option(hidden=True)] = None,
+    text: Annotated[Path | None, typer.Option(hidden=True)] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the paper's experiment with all its seeds and hold its figures against what is expected of them."""
+    """Run the paper's experiment with all its seeds and compare its figures with what is expected of them."""
     terminal = _terminal(quiet, verbose)
-    changes = _language_changes(windows, groups, text)
-    words = " ".join([f"reproduce {setting}", *_language_options(windows, groups, text)])
+    changes = [*(changes or ()), *_older_options(windows, groups, text)]
+    words = " ".join([f"reproduce {setting}", *(f"--set {shlex.quote(change)}" for change in changes)])
     again = _command(words, out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
         for name in _chosen(setting):
@@ -148,7 +153,7 @@ def reproduce(
                 terminal.say(f"{name} is complete already: {folder}")
                 continue
             with listening(terminal) as progress:
-                config = changed_config(read_config(experiments.find(name).config), changes, where="options")
+                config = changed_config(read_config(experiments.find(name).config), _parsed(changes), where="options")
                 folder = run_config(
                     config, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
                 )
@@ -290,20 +295,31 @@ def _run_name(config: Path, setting: str) -> str:
     return setting if stem in ("", setting) else f"{setting}-{stem}"
 
 
-def _language_changes(windows: int | None, groups: str | None, text: Path | None) -> dict[str, Any]:
-    """The options of a language model's experiment as keys of its config."""
-    changes: dict[str, Any] = {} if windows is None else {"windows.count": windows}
+def _older_options(windows: int | None, groups: str | None, text: Path | None) -> list[str]:
+    """--windows, --groups and --text as changes of a config, which they stood for before --set."""
+    changes = [] if windows is None else [f"windows.count={windows}"]
     if groups is not None:
-        named = tuple(part.strip() for part in groups.split(","))
-        changes["kernel.groups"] = named[0] if groups in ("down_proj", "weights") else list(named)
+        named = [part.strip() for part in groups.split(",")]
+        changes.append(f"kernel.groups={json.dumps(named[0] if groups in ('down_proj', 'weights') else named)}")
     if text is not None:
-        changes |= {"text.source": "file", "text.file": str(text)}
+        changes += ["text.source=file", f"text.file={json.dumps(str(text))}"]
     return changes
 
 
-def _language_options(windows: int | None, groups: str | None, text: Path | None) -> list[str]:
-    given = {"--windows": windows, "--groups": groups, "--text": text}
-    return [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None]
+def _parsed(changes: Sequence[str]) -> dict[str, Any]:
+    """Dotted keys and their values: TOML where it is that, else text."""
+    pairs = [change.partition("=") for change in changes]
+    for key, equals, _ in pairs:
+        if not key.strip() or not equals:
+            raise InvalidInputError(f"{key!r} is no change", where="--set", remedy="Give KEY=VALUE.")
+    return {key.strip(): _value(value.strip()) for key, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _chosen(setting: str) -> tuple[str, ...]:
@@ -326,7 +342,7 @@ def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
 def _summarise(terminal: Terminal, folder: Path) -> None:
     """Headline figures, what falls short, what the computation noted, and the report's path."""
     run = open_run(folder)
-    expected = tuple(row for row in experiments.expectations_of(run.setting) if row.bounded)
+    expected = tuple(row for row in about(run).expected if row.bounded)
     if expected and not terminal.quiet:
         terminal.out.print(figures_table(run, expected))
         terminal.say(*shortfalls(run, expected), *caveats(run))

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from tangentlens.aliases import current_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.settings import SETTINGS, Setting
 
@@ -41,7 +42,7 @@ def read_config(path: Path, settings: Mapping[str, Setting] = SETTINGS) -> BaseM
 def parse_config(text: str, *, where: str = "config", settings: Mapping[str, Setting] = SETTINGS) -> BaseModel:
     """`read_config` for text that is already in memory; `where` is what messages call it."""
     try:
-        tree = tomllib.loads(text)
+        tree = current_config(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(
             f"the config is not valid TOML: {error}", where=where, remedy="Mend the line named."

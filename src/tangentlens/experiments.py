@@ -72,38 +72,59 @@ class Experiment:
     """The files of one experiment.
 
     Attributes:
-        setting: its name.
+        name: of its folder.
+        setting: of its config.
         config: path of config.toml.
         expectations: the rows of expected.toml; empty where there is no such file.
     """
 
+    name: str
     setting: str
     config: Path
     expectations: tuple[Expectation, ...]
 
 
 def names(places: tuple[Path, ...] | None = None) -> tuple[str, ...]:
-    """The settings that have an experiment, sorted."""
+    """The experiments, sorted."""
     return tuple(sorted(path.parent.name for path in _root(places).glob("*/config.toml")))
 
 
-def find(setting: str, places: tuple[Path, ...] | None = None) -> Experiment:
-    """The experiment of a setting.
+def find(name: str, places: tuple[Path, ...] | None = None) -> Experiment:
+    """The experiment of that name.
 
     Raises:
         InvalidInputError: there is none, or its expected.toml cannot be used.
     """
-    folder = _root(places) / setting
-    if setting not in names(places):
+    folder = _root(places) / name
+    if name not in names(places):
         raise InvalidInputError(
-            f"there is no experiment for {setting!r}", remedy=f"Choose one of: {', '.join(names(places))}."
+            f"there is no experiment for {name!r}", remedy=f"Choose one of: {', '.join(names(places))}."
         )
-    return Experiment(setting, folder / "config.toml", read_expectations(folder / "expected.toml"))
+    setting = str(_config(folder / "config.toml").get("setting", name))
+    return Experiment(name, setting, folder / "config.toml", read_expectations(folder / "expected.toml"))
 
 
-def expectations_of(setting: str, places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
-    """The expectations of a setting; empty where it has no experiment."""
-    return find(setting, places).expectations if setting in names(places) else ()
+def _config(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def experiment_of(setting: str, places: tuple[Path, ...] | None = None) -> Experiment | None:
+    """The experiment whose config is of this setting; None where there is none."""
+    return next((each for name in names(places) if (each := find(name, places)).setting == setting), None)
+
+
+def expectations_for(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
+    """What the experiment of a config's setting expects; nothing of a run on another model than the experiment's."""
+    experiment = experiment_of(str(config.get("setting")), places)
+    if experiment is None or _model(config) != _model(_config(experiment.config)):
+        return ()
+    return experiment.expectations
+
+
+def _model(config: Mapping[str, Any]) -> str | None:
+    """The name of a model that was trained elsewhere; None where the setting trains its own."""
+    section = config.get("model")
+    return section.get("name") if isinstance(section, Mapping) else None
 
 
 def read_expectations(path: Path) -> tuple[Expectation, ...]:
@@ -127,8 +148,8 @@ def read_expectations(path: Path) -> tuple[Expectation, ...]:
 
 def departures(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[str, ...]:
     """Where a config leaves that of its setting's experiment, for which the expectations were stated."""
-    reference = tomllib.loads(find(config["setting"], places).config.read_text("utf-8"))
-    return config_differences(config, reference)
+    experiment = experiment_of(config["setting"], places)
+    return config_differences(config, _config(experiment.config)) if experiment else ()
 
 
 def config_differences(config: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Null models: the same analysis where what it is said to show cannot be there."""
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from tangentlens.features.functions import random_functions
 
 
 def permuted_labels(labels: Int[Tensor, " N"], generator: torch.Generator) -> Int[Tensor, " N"]:
@@ -30,3 +32,15 @@ def permuted_columns(
         part[torch.randperm(len(inputs), generator=generator).to(inputs.device)] for part in inputs.split(parts, dim=1)
     ]
     return torch.cat(shuffled, dim=1)
+
+
+def random_feature_spaces(N: int, dimension: int, count: int, generator: torch.Generator) -> Float[Tensor, "R N d"]:
+    """Random feature spaces with mean zero over N inputs, as many as asked for, each of the dimension of a family."""
+    return torch.stack([random_functions(N, dimension, generator) for _ in range(count)])
+
+
+def random_feature_overlaps(modes: Float[Tensor, "N d"], spaces: Float[Tensor, "R N r"]) -> Float[Tensor, " R"]:
+    """Percent of each random feature space inside the modes: the null of an overlap along training."""
+    R, N, r = spaces.shape
+    inside = modes.T @ spaces.transpose(0, 1).reshape(N, R * r).to(modes)  # (d, R r)
+    return 100 * inside.square().sum(dim=0).reshape(R, r).mean(dim=1)

@@ -20,6 +20,7 @@ from tangentlens.evidence.intervals import mean_interval, share_interval
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
+from tangentlens.report.about import describe, write_about
 from tangentlens.settings import SETTINGS, Setting
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
 from tangentlens.store.arrays import (
@@ -56,7 +57,7 @@ def run(
         resume: go on from an interrupted run of the same config, keeping its finished seeds.
         evidence: also nulls, interventions, baselines and the verdicts on the paper's claims, where the setting has
             them; `add_evidence` can do it later.
-        progress: told the stage and how far it is.
+        progress: receives the stage and how far it is.
         settings: the settings that a config may name.
 
     Returns:
@@ -76,7 +77,7 @@ def run(
         if evidence and setting.evidence:
             _examine_once(setting.evidence, config, seed, draft.partial, progress)
         progress("seeds", done, len(seeds))
-    _write_findings(draft.partial, setting, draft.environment)
+    _write_findings(draft.partial, config, setting, draft.environment)
     shutil.rmtree(_shared(draft), ignore_errors=True)
     return complete(draft)
 
@@ -97,7 +98,7 @@ def add_evidence(
     Args:
         folder: a complete run.
         overwrite: compute evidence again that is there already.
-        progress: told the stage and how far it is.
+        progress: receives the stage and how far it is.
         settings: the settings that a run may be of.
 
     Returns:
@@ -123,7 +124,7 @@ def add_evidence(
     for done, seed in enumerate(seeds, start=1):
         _examine_once(setting.evidence, config, seed, folder, progress)
         progress("seeds", done, len(seeds))
-    _write_findings(folder, setting, environment)
+    _write_findings(folder, config, setting, environment)
     return folder
 
 
@@ -141,12 +142,13 @@ def _examined_environment(run: StoredRun, overwrite: bool) -> dict[str, Any]:
     return {**run.environment, "evidence": now}
 
 
-def _write_findings(folder: Path, setting: Setting, environment: Mapping[str, Any]) -> None:
+def _write_findings(folder: Path, config: BaseModel, setting: Setting, environment: Mapping[str, Any]) -> None:
     """Figures, verdicts, environment and report from what the run's arrays hold."""
     records = read_seeds(folder)
     judged = evidence_figures(_judged(setting.claims, records)) if _examined(folder, records) else {}
     write_results(folder / "results.json", {**summarise(records), **judged})
     write_environment(folder, {**environment, "seconds": sum(record.seconds for record in records)})
+    write_about(folder, describe(config.model_dump(mode="json", exclude_none=True), setting))
     build_report(folder)
 
 

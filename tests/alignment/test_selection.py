@@ -9,13 +9,10 @@ from torch import Tensor
 
 from tangentlens.alignment.ranking import AUROC, AVERAGE_PRECISION, Criterion, enrichment, precision_at_quota
 from tangentlens.alignment.selection import (
-    at_best_layer,
-    at_every_layer,
     held_out_statistic,
     layers_chosen_on_train,
     paper_best_over_layers,
     select_modes,
-    stratified_half,
 )
 from tangentlens.errors import InvalidInputError, NumericalError
 
@@ -97,15 +94,10 @@ def test_the_statistic_is_the_selection_for_many_label_matrices(criterion: Crite
             order[places] = places[torch.randperm(len(places), generator=generator)]
     stacked = labels[rows]
     name = "auroc" if measure is AUROC else "average_precision"
-    chosen, best, every = (
-        held_out_statistic(scores, train, criterion=criterion, measure=measure, **across)(stacked)
-        for across in ({}, {"across": at_best_layer}, {"across": at_every_layer})
-    )
+    found = held_out_statistic(scores, train, criterion=criterion, measure=measure)(stacked)
     for b in range(5):
         per_layer = select_modes(scores, stacked[b], train, criterion=criterion)
-        assert torch.allclose(every[b], getattr(per_layer, name), atol=1e-12)
-        assert torch.allclose(best[b], getattr(per_layer, name).amax(dim=0), atol=1e-12)
-        assert torch.allclose(chosen[b], getattr(layers_chosen_on_train(per_layer), name), atol=1e-12)
+        assert torch.allclose(found[b], getattr(layers_chosen_on_train(per_layer), name), atol=1e-12)
 
 
 def test_finds_a_planted_mode_with_its_sign() -> None:
@@ -113,17 +105,6 @@ def test_finds_a_planted_mode_with_its_sign() -> None:
     scores[:, 1, 2] -= 40 * labels[:, 0]
     found = layers_chosen_on_train(select_modes(scores, labels, train))
     assert (found.layer[0], found.mode[0], found.sign[0], found.auroc[0]) == (1, 2, -1, 1)
-
-
-@given(sizes=st.lists(st.integers(2, 9), min_size=1, max_size=6), seed=st.integers(0, 2**31))
-def test_a_stratified_half_takes_half_of_every_class(sizes: list[int], seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    classes = torch.cat([torch.full((size,), 3 * i) for i, size in enumerate(sizes)])
-    classes = classes[torch.randperm(len(classes), generator=generator)]
-    train = stratified_half(classes, generator)
-    for i, size in enumerate(sizes):
-        assert abs(2 * int(train[classes == 3 * i].sum()) - size) <= 1
-    assert abs(2 * int(train.sum()) - len(classes)) <= 1
 
 
 def test_bad_input_is_refused() -> None:
@@ -144,6 +125,3 @@ def test_bad_input_is_refused() -> None:
     scores[0, 1, 1] = float("inf")
     with pytest.raises(NumericalError, match="scores"):
         held_out_statistic(scores, train)
-    for classes in (torch.ones(4), torch.ones(2, 2, dtype=torch.int64), torch.tensor([0, 0, 1])):
-        with pytest.raises(InvalidInputError):
-            stratified_half(classes, torch.Generator())

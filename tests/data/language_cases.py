@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,6 +89,32 @@ def tiny_llama(vocabulary: int, seed: int = 0) -> LlamaForCausalLM:
         for parameter in model.parameters():
             parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def write_model(folder: Path) -> None:
+    """A tiny model and its tokenizer in folder/model, and stories that it has learned to go on with."""
+    tokenizer = byte_level_tokenizer()
+    model = trained(tiny_llama(len(tokenizer)), tokenizer)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(story(seed) for seed in range(60)), "utf-8")
+
+
+def trained(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """So much of training that the model's next words have parts of speech."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rows = [tokenizer(story(seed))["input_ids"][:48] for seed in range(64)]
+        ids = torch.tensor([row for row in rows if len(row) == 48])
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.08)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            optimiser.zero_grad()
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimiser.step()
+        optimiser.zero_grad()
+    return model.eval()
 
 
 def _tag(texts: Sequence[str]) -> Iterator[tuple[TaggedWord, ...]]:

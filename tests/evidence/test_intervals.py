@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.intervals import bootstrap_interval, mean_interval, share_interval
+from tangentlens.evidence.intervals import mean_interval, share_interval
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
@@ -42,30 +42,6 @@ def test_one_value_has_no_interval_and_none_has_no_value() -> None:
     one, none = mean_interval([2.5], seeds=[0]), mean_interval([math.nan], seeds=[0])
     assert (one.value, one.interval, one.n) == (2.5, None, 1)
     assert (none.value, none.interval, none.n, none.seeds) == (None, None, 0, ())
-
-
-def test_bootstrap_of_many_normal_values_agrees_with_student() -> None:
-    values = np.random.default_rng(1).normal(size=400).tolist()
-    student, bootstrap = mean_interval(values), bootstrap_interval(values, random=np.random.default_rng(2))
-    assert student.interval is not None
-    assert bootstrap.interval == pytest.approx(student.interval, abs=0.01)
-
-
-def test_bootstrap_is_decided_by_its_generator_and_follows_the_skew() -> None:
-    values = np.random.default_rng(1).exponential(size=30).tolist()
-    first, second = (bootstrap_interval(values, random=np.random.default_rng(7)) for _ in range(2))
-    assert first == second
-    assert first.interval is not None
-    assert first.value is not None
-    low, high = first.interval
-    assert high - first.value > first.value - low
-
-
-def test_bootstrap_of_equal_single_and_missing_values() -> None:
-    random = np.random.default_rng(0)
-    assert bootstrap_interval([2.0, 2.0, 2.0], random=random).interval == (2.0, 2.0)
-    assert bootstrap_interval([2.0, math.nan], random=random).interval is None
-    assert bootstrap_interval([math.nan], random=random).value is None
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from tangentlens.alignment.weighted_ranking import weighted_auroc, weighted_average_precision
+from tangentlens.alignment.ranking import weighted_auroc, weighted_average_precision
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.evidence.paired import PairedComparison, paired_comparison
 

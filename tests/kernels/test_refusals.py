@@ -228,6 +228,7 @@ def test_numbers_that_are_not_finite_are_located():
         ({"outputs": "sum"}, ["'sum'", "'trace'"]),
         ({"outputs": 3}, ["output 3", "3 outputs"]),
         ({"outputs": tl.outputs.weighted([1.0])}, ["3 outputs"]),
+        ({"outputs": tl.outputs.trace([1.0, -1.0, 0.0])}, ["negative"]),
         ({"groups": "layers"}, ["'layers'", "'module'"]),
         ({"groups": {"a": ["0.wieght"]}}, ["0.wieght", "0.weight"]),
         ({"groups": {"a": ["0.*"], "b": ["*.weight"]}}, ["'a'", "'b'", "0.weight"]),
@@ -241,11 +242,6 @@ def test_bad_arguments(arguments, words):
     with pytest.raises(tl.InvalidInputError) as refusal:
         tl.entk(mlp(), X, **arguments)
     assert all(word in str(refusal.value) for word in words)
-
-
-def test_negative_weights_of_a_trace_are_refused():
-    with pytest.raises(tl.InvalidInputError, match="negative"):
-        tl.outputs.trace([1.0, -1.0, 0.0])
 
 
 def test_an_unknown_group_is_named():

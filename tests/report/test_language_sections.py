@@ -80,7 +80,7 @@ def test_the_sentence_counts_who_finds_labels_better(tmp_path):
     assert "find 0 better and 14 worse" in texts(labels.SECTION.blocks(stored(tmp_path / "b", worse)))
 
 
-def test_certificates_are_summed_up_and_mapped(run):
+def test_residuals_are_summed_up_and_mapped(run):
     blocks = spectra.SECTION.blocks(run)
     residuals = run.seeds[0].array("raw.residuals")
     assert f"at worst {residuals.max():.3f}" in texts(blocks)

@@ -168,7 +168,7 @@ def test_an_environment_without_version_or_date_gives_a_page(run):
 def test_a_run_that_measured_nothing_gives_a_page(tmp_path):
     empty = open_run(store_run(tmp_path / "run", [Measurement(0, {}, {}, {})]))
     page = render(empty)
-    assert "Not shown" in page
+    assert "not measured" in page
     assert render(replace(empty, seeds=()))
 
 

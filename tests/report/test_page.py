@@ -10,8 +10,8 @@ import pytest
 
 from synthetic_run import CONFIG, HALF, store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError
-from tangentlens.experiments import expectations_of
 from tangentlens.report import build_report, labels
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Lead, Section, Tiles
 from tangentlens.report.page import bind, render, script_json
 from tangentlens.report.sections import SECTIONS, headline
@@ -80,7 +80,7 @@ def test_the_sentences_state_what_the_run_says(run):
     assert "100 % of its power in a single wave" in lead(run, "modes")
     assert "n by hidden (87.0 %)" in lead(run, "layers")
     assert "R² 0.710" in lead(run, "linearised")
-    assert "3.1e-13" in lead(run, "certificates")
+    assert "3.1e-13" in lead(run, "residuals")
     assert "before the onset" in lead(run, "training")
     assert "test accuracy does not cross" not in lead(run, "training").lower()
 
@@ -118,7 +118,7 @@ def test_tiles_are_of_what_was_measured_or_of_all_where_nothing_was(run):
         return [tile.label for block in headline.SECTION.blocks(of) if isinstance(block, Tiles) for tile in block.items]
 
     first, *rest = tiles(run)
-    left_out = next(row.key for row in expectations_of(run.setting))
+    left_out = next(row.key for row in about(run).expected)
     without = replace(run, figures={key: each for key, each in run.figures.items() if key != left_out})
     assert first == labels.figure(left_out)
     assert tiles(without)[: len(rest)] == rest
@@ -153,12 +153,17 @@ def test_a_missing_array_is_said_in_the_page(tmp_path):
     assert "one seed" in page
 
 
-def test_a_run_of_another_setting_has_the_general_sections_alone(run):
+def test_a_run_has_the_sections_of_what_it_holds_whatever_its_setting(run):
     page = render(replace(run, config={"setting": "other"}))
-    assert "No experiment states what to expect of the setting other" in page
-    assert '<section id="spectrum"' not in page
-    assert '<section id="figures"' in page
-    assert len(page) < 200_000  # no chart, so no plotly.js
+    assert "No experiment states what to expect of this run" in page
+    for name in ("spectrum", "training", "overlap", "modes", "layers", "linearised", "figures"):
+        assert f'<section id="{name}"' in page
+    for name in ("superposition", "transformer", "feature-cards", "claims"):
+        assert f'<section id="{name}"' not in page
+    bare = render(replace(run, seeds=(), figures={}))
+    assert '<section id="spectrum"' not in bare
+    assert '<section id="figures"' in bare
+    assert len(bare) < 200_000  # no chart, so no plotly.js
 
 
 def test_names_from_outside_cannot_become_markup(tmp_path):

@@ -24,9 +24,9 @@ def test_drops_of_a_labels_own_words_are_selective():
     drops = 10.0 * LABELS + noise(0)
     own = [float(drops[LABELS[:, i], i].mean()) for i in range(3)]
     other = [float(drops[~LABELS[:, i], i].mean()) for i in range(3)]
-    assert figures["causal.gemma.ablate.b.entk.own"][0] == pytest.approx(own[1])
-    assert figures["causal.gemma.ablate.c.entk.other"][0] == pytest.approx(other[2])
-    macro = "causal.gemma.ablate.macro.entk.selectivity"
+    assert figures["causal.language.ablate.b.entk.own"][0] == pytest.approx(own[1])
+    assert figures["causal.language.ablate.c.entk.other"][0] == pytest.approx(other[2])
+    macro = "causal.language.ablate.macro.entk.selectivity"
     assert figures[macro][0] == pytest.approx(sum(own) / 3 - sum(other) / 3)
     low, high = intervals[macro]
     assert 8 < low < figures[macro][0] < high < 12
@@ -38,14 +38,14 @@ def test_a_label_of_one_story_leaves_selectivities_without_intervals():
     story = torch.where(LABELS[:, 0], 0, torch.arange(90))
     some = Ablations(("a", "b", "c"), LABELS, story, {"entk": 10.0 * LABELS + noise(0), "random": noise(1)})
     found = ablation_figures(some, ("entk",), CONFIG, 0)
-    assert found.figures["causal.gemma.ablate.macro.entk.selectivity"][0] == pytest.approx(10, abs=1)
+    assert found.figures["causal.language.ablate.macro.entk.selectivity"][0] == pytest.approx(10, abs=1)
     assert found.intervals == {}
 
 
 def test_drops_of_everything_alike_are_not():
     found = ablation_figures(ablations(10.0 + noise(0), noise(1)), ("entk",), CONFIG, 0)
     figures, intervals = found.figures, found.intervals
-    low, high = intervals["causal.gemma.ablate.macro.entk.over_other_words"]
+    low, high = intervals["causal.language.ablate.macro.entk.over_other_words"]
     assert low < 0.5
     assert high > -0.5
     assert figures["p_ablate.entk.over_other_words"][0] > 0.02

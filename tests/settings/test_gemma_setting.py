@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import language_cases as cases
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.corrections import holm
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import last_tokens
 from tangentlens.kernels.fisher import logit_geometry
@@ -26,39 +27,20 @@ from tangentlens.kernels.refinement import refine
 from tangentlens.kernels.sweep import sweep
 from tangentlens.models.language_model import language_model
 from tangentlens.pipeline import add_evidence, run
-from tangentlens.settings.gemma_alignment import Task, intervals, judged
+from tangentlens.settings import gemma_evidence
+from tangentlens.settings.gemma_alignment import Task, intervals, scored
 from tangentlens.settings.gemma_config import Config
 from tangentlens.settings.gemma_tokens import moved_tokens
 from tangentlens.store import open_run
+from tangentlens.store.arrays import read_measurement
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a tiny model, its tokenizer and stories that it has learned to go on with."""
     folder = tmp_path_factory.mktemp("language")
-    tokenizer = cases.byte_level_tokenizer()
-    model = _trained(cases.tiny_llama(len(tokenizer)), tokenizer)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(cases.story(s) for s in range(60)), "utf-8")
+    cases.write_model(folder)
     return folder
-
-
-def _trained(model, tokenizer):
-    """So much of training that the model's next words have parts of speech."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        rows = [tokenizer(cases.story(seed))["input_ids"][:48] for seed in range(64)]
-        ids = torch.tensor([row for row in rows if len(row) == 48])
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.08)
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-        for _ in range(60):
-            optimiser.zero_grad()
-            model(input_ids=ids, labels=ids).loss.backward()
-            optimiser.step()
-        optimiser.zero_grad()
-    return model.eval()
 
 
 def config(place: Path, **kernel) -> Config:
@@ -89,7 +71,8 @@ def test_a_run_holds_what_it_says(stored):
         "directions": (L, k, 24), "raised.tokens": (L, k, 3), "lowered.logits": (L, k, 3), "examples": (L, k, e),
         "examples.shares": (L, k, e, T), "auroc": (L, k, len(labels)), "sign": (L, k, len(labels)),
         **dict.fromkeys(("auroc.low", "auroc.high", "p"), (L, k, len(labels))),
-        "layer": (len(labels),), "mode": (len(labels),),
+        "layer": (len(labels),), "mode": (len(labels),), "chosen.mode": (L, len(labels)),
+        "chosen.sign": (L, len(labels)),
     }  # fmt: skip
     for geometry in ("raw", "fisher"):
         for name, shape in shapes.items():
@@ -148,7 +131,7 @@ def test_every_mode_is_judged_on_the_test_half_with_the_sign_of_the_train_half(s
             test = mannwhitneyu(x[~train & y], x[~train & ~y], alternative="greater", method="asymptotic")
             uncorrected[layer, mode, label] = test.pvalue
         assert ((low <= value) & (value <= high) & (low < high)).all()
-        assert p == pytest.approx(corrected_p_values(torch.from_numpy(uncorrected), "holm").numpy(), rel=1e-4)
+        assert p == pytest.approx(holm(torch.from_numpy(uncorrected)).numpy(), rel=1e-4)
 
 
 def test_intervals_hold_their_values_and_leads_are_differences(stored):
@@ -229,17 +212,27 @@ def test_evidence_is_added_from_what_the_run_holds(place, stored):
     assert 0 < examined["p_lead.auroc.pos.macro.entk"].value <= 1
     for name in ("entk", "pca", "random"):
         selective = [
-            examined[f"causal.gemma.ablate.{label}.{name}.own"].value
-            - examined[f"causal.gemma.ablate.{label}.{name}.other"].value
+            examined[f"causal.language.ablate.{label}.{name}.own"].value
+            - examined[f"causal.language.ablate.{label}.{name}.other"].value
             for label in ("NOUN", "VERB", "PUNCT")
         ]
-        assert examined[f"causal.gemma.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+        assert examined[f"causal.language.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+
+
+def test_evidence_without_the_stored_choice_is_the_same(stored):
+    measured = read_measurement(stored.seeds[0].sources["raw.scores"])
+    arrays = {name: array for name, array in measured.arrays.items() if ".chosen." not in name}
+    settings = parse_config(stored.config_text)
+    new, old = (gemma_evidence._subject(settings, each) for each in (measured, replace(measured, arrays=arrays)))
+    for name, choice in new.choices.items():
+        for part in ("layer", "mode", "sign"):
+            assert torch.equal(getattr(choice, part), getattr(old.choices[name], part))
 
 
 def test_evidence_speaks_of_the_geometries_that_a_run_has(place):
     figures = open_run(run(config(place, geometries=("fisher",)), place / "fisher alone")).figures
     for control in ("other_words", "random", "pca"):
-        assert f"causal.gemma.ablate.macro.entk_fisher.over_{control}" in figures
+        assert f"causal.language.ablate.macro.entk_fisher.over_{control}" in figures
         assert 0 < figures[f"p_ablate.entk_fisher.over_{control}"].value <= 1
     assert not any(".entk." in key and ".macro." in key for key in figures)
 
@@ -284,7 +277,7 @@ def test_scores_that_know_nothing_lead_nowhere():
         scores = torch.randn(2, 160, 3, 5, generator=generator, dtype=torch.float64)
         train = torch.randperm(160, generator=generator) < 80
         task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(160))
-        methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+        methods = [scored("entk", scores[0], task), scored("pca", scores[1], task)]
         _, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
         low, high = spreads["auroc.pos.macro.lead.entk"]
         covered += low <= 0 <= high
@@ -297,7 +290,7 @@ def test_too_few_windows_have_figures_without_intervals():
     train = torch.arange(16) < 8
     scores = torch.randn(2, 16, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     task = Task(tuple("abcd"), ("pos",) * 4, labels, train, torch.arange(16))
-    methods = [judged("entk", scores[0], task), judged("pca", scores[1], task)]
+    methods = [scored("entk", scores[0], task), scored("pca", scores[1], task)]
     figures, spreads = intervals(methods, "pca", task, resamples=200, seed=0)
     own, other = (float(method.chosen.auroc.mean()) for method in methods)
     assert figures["auroc.pos.macro.lead.entk"][0] == pytest.approx(own - other)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tangentlens.settings.lead import lead_figures, time_of_share
+from tangentlens.settings.subject import Curves
 
 
 def sigmoid(epochs, middle, width=10.0):
@@ -15,9 +16,8 @@ def test_leads_and_distances_come_out_as_put_in():
     accuracy, overlap = sigmoid(epochs, 200), 5 + 90 * sigmoid(epochs, 170)
     loss = 2 - sigmoid(epochs, 185)
     nulls = torch.stack([sigmoid(epochs, 300), sigmoid(epochs, 100)], dim=1).float()
-    found = {
-        key: value for key, (value, _) in lead_figures(epochs, accuracy, loss, overlap, nulls, threshold=0.5).items()
-    }
+    curves = Curves(epochs, accuracy, loss, overlap, nulls, threshold=0.5)
+    found = {key: value for key, (value, _) in lead_figures(curves).items()}
     assert found["dynamics.onset_peak_distance"] == pytest.approx(30, abs=0.5)
     assert found["null.random_features.onset_peak_distance"] == pytest.approx(100, abs=0.5)
     assert found["dynamics.lead.half"] == pytest.approx(30, abs=0.5)
@@ -28,6 +28,6 @@ def test_leads_and_distances_come_out_as_put_in():
 def test_curves_without_such_a_time_have_none():
     epochs = torch.arange(5)
     flat, nulls = torch.zeros(5), torch.zeros(5, 2)
-    found = lead_figures(epochs, flat, flat, flat, nulls, threshold=0.5)
+    found = lead_figures(Curves(epochs, flat, flat, flat, nulls, threshold=0.5))
     assert all(math.isnan(value) for value, _ in found.values())
     assert time_of_share(epochs, torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0]), 0.5) == 2.0

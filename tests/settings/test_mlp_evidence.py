@@ -63,10 +63,10 @@ def test_nulls_are_what_they_are_called(measured, found):
 
 
 def test_what_measure_stores_rebuilds_the_network(measured):
-    subject = mlp_evidence._subject(CONFIG, measured)
+    subject = mlp_evidence.subject(CONFIG, measured)
     right = subject.model(subject.inputs).argmax(dim=1) == subject.labels
     assert 100 * float(right[subject.split.test].double().mean()) == pytest.approx(
         measured.figures["test.accuracy.final"]
     )
-    gram = subject.modes.T @ subject.modes
+    gram = subject.modes.ordered.T @ subject.modes.ordered
     torch.testing.assert_close(gram, torch.eye(len(gram), dtype=torch.float64), atol=1e-5, rtol=0)

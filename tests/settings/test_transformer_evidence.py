@@ -40,20 +40,21 @@ def test_every_claim_has_its_numbers(measured):
 
 
 def test_the_modes_are_those_of_the_unembedding_kernel(measured):
-    subject = transformer_evidence._subject(CONFIG, measured, (1,))
+    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    modes = transformer_evidence.unembedding_modes(subject.model, token_inputs(7))
     kernel = entk(subject.model, token_inputs(7), outputs="mean", groups="parameter")["W_U"].dense()
     values, vectors = torch.linalg.eigh(kernel)
     leading = vectors[:, values > 1e-3 * values[-1]].flip(1)
-    ours = subject.modes[:, : leading.shape[1]]
+    ours = modes[:, : leading.shape[1]]
     torch.testing.assert_close(
         (ours * leading).sum(dim=0).abs(), torch.ones(leading.shape[1]).double(), atol=1e-3, rtol=0
     )
 
 
 def test_sites_run_to_the_logits(measured):
-    subject = transformer_evidence._subject(CONFIG, measured, (1,))
-    expected = subject.model(subject.tokens)[:, :7]
-    for site in transformer_evidence._sites(subject).values():
+    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    expected = subject.model(subject.inputs)[:, :7]
+    for site in subject.sites.values():
         torch.testing.assert_close(site.run(site.values), expected)
 
 
@@ -68,9 +69,10 @@ def test_random_feature_spaces_are_followed_and_permuted_labels_are_learned_by_h
     assert measured.arrays["overlap.null"].shape == (checkpoints, spaces)
     modes = 2 * len(measured.arrays["frequencies.kernel"]) + 1
     assert float(measured.arrays["overlap.null"].mean()) == pytest.approx(100 * modes / 48, abs=12)  # p^2 - 1 = 48
-    subject = transformer_evidence._subject(CONFIG, measured, (1,))
-    relabelled, accuracy = transformer_evidence._trained_on_permuted_labels(subject)
-    again, _ = transformer_evidence._trained_on_permuted_labels(subject)
+    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    nulls = transformer_evidence._Nulls(CONFIG, 1, subject.features, 1)
+    relabelled, accuracy = nulls.trained_on_permuted_labels()
+    again, _ = nulls.trained_on_permuted_labels()
     assert all(torch.equal(a, b) for a, b in zip(relabelled.parameters(), again.parameters(), strict=True))
     assert not torch.equal(relabelled.W_U, subject.model.W_U)
     assert accuracy > 1.5 / 7  # better than guessing on the labels that it was given

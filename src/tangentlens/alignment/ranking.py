@@ -1,7 +1,7 @@
 """How well scores rank labelled inputs: AUROC, average precision, precision at a quota; many scores and labels at once.
 
 Scores are ranked once. What is linear in the labels is then one matrix product; average precision, which is not, is a
-cumulative sum in the order of each score.
+cumulative sum in the order of each score. The weighted forms resample inputs without forming the resamples.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +13,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, NumericalError
+
+# scores (N, L), labels (N, L), weights (B, N) -> (B, L): score l ranks label l where input i counts weights[b, i] times
+WeightedMeasure = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _CHUNK = 2**15 - 1  # entries of a cumulative sum: few enough to stay in the cache and on one thread of torch
 
@@ -193,6 +196,34 @@ AVERAGE_PRECISION = Criterion(average_precision_of_signs, paired_average_precisi
 CRITERIA: Mapping[str, Criterion] = {"auroc": AUROC, "average_precision": AVERAGE_PRECISION}
 
 
+def weighted_auroc(scores: Tensor, labels: Tensor, weights: Tensor) -> Float[Tensor, "B L"]:
+    """AUROC of score l for label l where input i counts weights[b, i] times; ties count one half.
+
+    Whole weights give the AUROC of the inputs repeated so often, as in a bootstrap sample.
+
+    Args:
+        scores: (N, L), any real dtype; one score for each label.
+        labels: (N, L), Boolean or 0 and 1.
+        weights: (B, N), not negative, positive for a positive and a negative of every label.
+
+    Raises:
+        InvalidInputError: shapes that do not fit, a negative weight, or a label that is the same for all inputs.
+        NumericalError: NaN or infinity, or weights that leave a label without a positive or a negative.
+    """
+    positives, negatives = _in_order(scores, labels, weights)
+    total = negatives.sum(dim=2, keepdim=True)
+    above = (positives * (total - negatives.cumsum(dim=2) + negatives / 2)).sum(dim=2)
+    return (above / (positives.sum(dim=2) * total[..., 0])).T
+
+
+def weighted_average_precision(scores: Tensor, labels: Tensor, weights: Tensor) -> Float[Tensor, "B L"]:
+    """Average precision of score l for label l where input i counts weights[b, i] times; as `weighted_auroc`."""
+    positives, negatives = _in_order(scores, labels, weights)
+    found = positives.cumsum(dim=2)
+    taken = (found + negatives.cumsum(dim=2)).clamp_min(torch.finfo(torch.float64).tiny)
+    return ((positives * found / taken).sum(dim=2) / positives.sum(dim=2)).T
+
+
 def _pairs(labels: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
     positives = labels.sum(dim=0)
     return positives * (len(labels) - positives)
@@ -252,3 +283,30 @@ def _checked_scores(scores: Tensor) -> Float[Tensor, "N M"]:
         bad = int((~values.isfinite().all(dim=0)).nonzero()[0, 0])
         raise NumericalError("the scores hold NaN or infinity", where=f"scores, column {bad}")
     return values
+
+
+def _in_order(scores: Tensor, labels: Tensor, weights: Tensor) -> tuple[Float[Tensor, "L B N"], Float[Tensor, "L B N"]]:
+    """The weight of each label's positives and of its negatives in each tie group, highest score first."""
+    ranking, binary = rank(scores), checked_labels(labels, len(scores))
+    if scores.shape != labels.shape or weights.ndim != 2 or weights.shape[1] != len(scores) or len(weights) == 0:
+        raise InvalidInputError(
+            f"scores {tuple(scores.shape)}, labels {tuple(labels.shape)}, weights {tuple(weights.shape)} do not fit",
+            where="weights",
+            remedy="Give one score for each label and weights of shape (B, N).",
+        )
+    times = weights.detach().cpu().to(torch.float64)
+    if not bool(times.isfinite().all()) or bool((times < 0).any()):
+        raise InvalidInputError("weights are finite and not negative", where="weights")
+    if bool((times @ binary == 0).any()) or bool((times @ (1 - binary) == 0).any()):
+        raise NumericalError(
+            "weights leave a label without a positive or a negative",
+            where="weights",
+            remedy="Resample inside strata that hold the label, or leave out labels this rare.",
+        )
+    shape = (labels.shape[1], *times.shape)
+    at = ranking.groups[:, None].expand(shape)
+    positives, everything = (
+        torch.zeros(shape, dtype=torch.float64).scatter_add_(2, at, values.expand(shape))
+        for values in (times * binary.T[:, None], times)
+    )
+    return positives, everything - positives

@@ -21,9 +21,6 @@ from tangentlens.alignment.ranking import (
 )
 from tangentlens.errors import InvalidInputError
 
-# (B, layers, L) of the train half and of the test half -> (B, ...)
-AcrossLayers = Callable[[Tensor, Tensor], Tensor]
-
 
 @dataclass(frozen=True)
 class HeldOutScores:
@@ -50,29 +47,6 @@ class HeldOutScores:
     precision_at_quota: Float[Tensor, "*layers L"]
     enrichment: Float[Tensor, "*layers L"]
     prevalence: Float[Tensor, "*layers L"]
-
-
-def stratified_half(classes: Tensor, generator: torch.Generator) -> Bool[Tensor, " N"]:
-    """A random half of each class; True marks the train half. Odd classes give their last input to the halves in turn.
-
-    Args:
-        classes: (N,) integers, one class for each input.
-        generator: source of the choice.
-
-    Raises:
-        InvalidInputError: classes are not a vector of integers, or a class has a single input.
-    """
-    if classes.ndim != 1 or classes.is_floating_point() or classes.is_complex() or len(classes) == 0:
-        raise InvalidInputError(f"expected a vector of integers, not {classes.dtype} {tuple(classes.shape)}")
-    train, odd = torch.zeros(len(classes), dtype=torch.bool), 0
-    for value in classes.unique().tolist():
-        members = (classes.cpu() == value).nonzero()[:, 0]
-        if len(members) < 2:
-            raise InvalidInputError(f"class {value} has one input and no half", where="classes")
-        size = (len(members) + odd * (len(members) % 2)) // 2
-        odd ^= len(members) % 2
-        train[members[torch.randperm(len(members), generator=generator)[:size]]] = True
-    return train
 
 
 def select_modes(
@@ -135,27 +109,12 @@ def paper_best_over_layers(scores: HeldOutScores) -> HeldOutScores:
     return choose_layers(scores, scores.auroc)
 
 
-def at_layer_chosen_on_train(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:
-    """(B, L) test figures of the layer best on the train half."""
-    return test.gather(1, _first_best(train, dim=1))[:, 0]
-
-
-def at_best_layer(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:  # noqa: ARG001
-    """(B, L) largest test figures over the layers: the paper's best over layers, whatever the train half says."""
-    return test.amax(dim=1)
-
-
-def at_every_layer(train: Float[Tensor, "B layers L"], test: Float[Tensor, "B layers L"]) -> Tensor:  # noqa: ARG001
-    """(B, layers, L) test figures of every layer."""
-    return test
-
-
 @dataclass(frozen=True)
 class HeldOutStatistic:
     """The whole selection as one function of the labels, for permutation tests and for many label matrices at once.
 
-    Scores are ranked once, at construction (`held_out_statistic`); a call chooses mode and sign in every layer on the
-    train half by `criterion`, takes `measure` of them on the test half, and hands both to `across`.
+    Scores are ranked once, at construction (`held_out_statistic`); a call chooses layer, mode and sign on the train
+    half by `criterion` and takes `measure` of them on the test half.
     """
 
     train: Bool[Tensor, " N"]
@@ -163,10 +122,9 @@ class HeldOutStatistic:
     rankings: tuple[Ranking, Ranking]
     criterion: Criterion
     measure: Criterion
-    across: AcrossLayers
 
     def __call__(self, labels: Tensor) -> Tensor:
-        """(B, N, L) label matrices -> (B, ...).
+        """(B, N, L) label matrices -> (B, L).
 
         Raises:
             InvalidInputError: shapes that do not fit, or a label without a positive or a negative in a half, as happens
@@ -186,7 +144,8 @@ class HeldOutStatistic:
         columns, signs = best.column.reshape(-1), best.sign.reshape(-1)
         of_signs = self.measure.paired(self.rankings[1], columns, tested.repeat(1, self.layers))
         test = torch.where(signs > 0, of_signs[0], of_signs[1])
-        return self.across(*(t.reshape(self.layers, B, L).transpose(0, 1) for t in (best.score, test)))
+        layer = _first_best(best.score, dim=0)
+        return test.reshape(self.layers, B * L).gather(0, layer).reshape(B, L)
 
 
 def held_out_statistic(
@@ -195,9 +154,8 @@ def held_out_statistic(
     *,
     criterion: Criterion = AVERAGE_PRECISION,
     measure: Criterion = AUROC,
-    across: AcrossLayers = at_layer_chosen_on_train,
 ) -> HeldOutStatistic:
-    """The selection of `select_modes` as a function of (B, N, L) label matrices alone, -> (B, L) by default.
+    """The selection of `select_modes` as a function of (B, N, L) label matrices alone.
 
     Args:
         scores: (N, layers, modes) signed scores, any real dtype.
@@ -205,7 +163,6 @@ def held_out_statistic(
             number of positives.
         criterion: what chooses mode and sign on the train half.
         measure: what is taken on the test half.
-        across: what is made of the layers: `at_layer_chosen_on_train`, `at_best_layer` or `at_every_layer`.
 
     Raises:
         InvalidInputError: shapes that do not fit, or fewer than 2 inputs in a half.
@@ -213,7 +170,7 @@ def held_out_statistic(
     """
     values, halves = _checked(scores, train)
     rankings = (rank(values[halves[0]]), rank(values[halves[1]]))
-    return HeldOutStatistic(halves[0], scores.shape[1], rankings, criterion, measure, across)
+    return HeldOutStatistic(halves[0], scores.shape[1], rankings, criterion, measure)
 
 
 @dataclass(frozen=True)

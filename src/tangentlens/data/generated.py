@@ -71,7 +71,7 @@ def written_stories(
         rules: how to draw.
         model_name: says which weights these are, for the record.
         work: folder for the finished stories, from which an interrupted draw goes on.
-        progress: told how many stories are written.
+        progress: receives how many stories are written.
 
     Raises:
         InvalidInputError: the rules make no sense, or `work` holds other stories.

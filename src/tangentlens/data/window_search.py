@@ -102,7 +102,7 @@ def build_windows(
         model_name: says which weights these are, for the record.
         batch: windows in one forward pass.
         work: folder for the finished candidates, from which an interrupted search goes on.
-        progress: told how many windows have been found.
+        progress: receives how many windows have been found.
 
     Raises:
         InvalidInputError: a quota cannot be filled, no story is long enough for one window, the tokenizer has no

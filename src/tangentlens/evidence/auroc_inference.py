@@ -15,7 +15,8 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.alignment.ranking import checked_labels, rank
+from tangentlens.errors import InvalidInputError
 
 _Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -62,35 +63,34 @@ def auroc_inference(
             inputs, or a level that is not between 0 and 1.
         NumericalError: scores hold NaN or infinity.
     """
-    values, binary, directions, groups = _checked(scores, labels, signs, clusters, level)
-    z = float(ndtri((1 + level) / 2))
-    ranks = rankdata(values, axis=0)
+    midranks, positive = rank(scores).midranks.T.numpy(), checked_labels(labels, len(scores)).numpy() == 1
+    groups = _checked(signs, clusters, level, (midranks.shape[1], positive.shape[1]), len(scores))
+    directions, z = signs.detach().cpu().to(torch.float64).numpy(), float(ndtri((1 + level) / 2))
     columns = [
-        _one_label(ranks, values, binary[:, place], directions[:, place], groups, z) for place in range(binary.shape[1])
+        _one_label(midranks, positive[:, place], directions[:, place], groups, z) for place in range(positive.shape[1])
     ]
     return AUROCInference(*(torch.from_numpy(np.stack(each, axis=1)) for each in zip(*columns, strict=True)))
 
 
-def _one_label(
-    ranks: _Array, scores: _Array, positive: np.ndarray, signs: _Array, groups: _Places, z: float
-) -> tuple[_Array, ...]:
+def _one_label(midranks: _Array, positive: np.ndarray, signs: _Array, groups: _Places, z: float) -> tuple[_Array, ...]:
     """(M,) value, low, high and p of one label."""
-    area, variance = _area_and_variance(ranks, scores, positive, groups)
+    area, variance = _area_and_variance(midranks, positive, groups)
     clusters = min(len(np.unique(groups[positive])), len(np.unique(groups[~positive])))
     low, high = _bounds(area, variance, clusters, z)
     up = signs > 0
-    p = ndtr(-_standardised_rank_sum(ranks, positive, signs))
+    p = ndtr(-_standardised_rank_sum(midranks, positive, signs))
     return np.where(up, area, 1 - area), np.where(up, low, 1 - high), np.where(up, high, 1 - low), p
 
 
-def _area_and_variance(ranks: _Array, scores: _Array, positive: np.ndarray, groups: _Places) -> tuple[_Array, _Array]:
+def _area_and_variance(midranks: _Array, positive: np.ndarray, groups: _Places) -> tuple[_Array, _Array]:
     """(M,) areas and their variances from what each positive and each negative contributes.
 
     A rank among all less the rank among one's own kind counts the inputs of the other kind below, a tie one half.
     """
     m, n = int(positive.sum()), int((~positive).sum())
-    below = (ranks[positive] - rankdata(scores[positive], axis=0)) / n  # (m, M) share of negatives below
-    above = 1 - (ranks[~positive] - rankdata(scores[~positive], axis=0)) / m  # (n, M) share of positives above
+    ranks = midranks + (len(midranks) + 1) / 2
+    below = (ranks[positive] - rankdata(ranks[positive], axis=0)) / n  # (m, M) share of negatives below
+    above = 1 - (ranks[~positive] - rankdata(ranks[~positive], axis=0)) / m  # (n, M) share of positives above
     area = below.mean(axis=0)
     total = int(groups.max()) + 1
     of_positives = _sums(below - area, groups[positive], total)
@@ -126,45 +126,24 @@ def _bounds(area: _Array, variance: _Array, clusters: int, z: float) -> tuple[_A
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def _standardised_rank_sum(ranks: _Array, positive: np.ndarray, signs: _Array) -> _Array:
+def _standardised_rank_sum(midranks: _Array, positive: np.ndarray, signs: _Array) -> _Array:
     """(M,) rank sum of the positives over its spread when labels are permuted; minus infinity where all scores tie."""
-    N, m = len(ranks), int(positive.sum())
-    centred = ranks - (N + 1) / 2
-    spread = np.sqrt((centred**2).sum(axis=0) * m * (N - m) / (N * (N - 1)))
-    excess = signs * centred[positive].sum(axis=0) - 0.5
+    N, m = len(midranks), int(positive.sum())
+    spread = np.sqrt((midranks**2).sum(axis=0) * m * (N - m) / (N * (N - 1)))
+    excess = signs * midranks[positive].sum(axis=0) - 0.5
     standardised: _Array = np.divide(excess, spread, out=np.full(len(spread), -np.inf), where=spread > 0)
     return standardised
 
 
-def _checked(
-    scores: Tensor, labels: Tensor, signs: Tensor, clusters: Tensor | None, level: float
-) -> tuple[_Array, np.ndarray, _Array, _Places]:
-    """Scores, Boolean labels and signs as arrays, and a number from 0 for the cluster of each input."""
+def _checked(signs: Tensor, clusters: Tensor | None, level: float, shape: tuple[int, int], rows: int) -> _Places:
+    """A number from 0 for the cluster of each input; signs and level checked."""
     if not 0 < level < 1:
         raise InvalidInputError(f"the level is {level}", where="level", remedy="Give a number between 0 and 1.")
-    if scores.ndim != 2 or labels.ndim != 2 or len(labels) != len(scores) or len(scores) < 2 or scores.is_complex():
-        raise InvalidInputError(
-            f"scores of shape {tuple(scores.shape)} and labels of shape {tuple(labels.shape)}",
-            where="auroc_inference",
-            remedy="Give real scores (N, M) and labels (N, L) of the same 2 inputs or more.",
-        )
-    if signs.shape != (scores.shape[1], labels.shape[1]) or not bool((signs.abs() == 1).all()):
+    if signs.shape != shape or not bool((signs.abs() == 1).all()):
         raise InvalidInputError(
             f"signs of shape {tuple(signs.shape)}", where="signs", remedy="Give +1 or -1, of shape (M, L)."
         )
-    values = scores.detach().cpu().to(torch.float64)
-    if not bool(values.isfinite().all()):
-        raise NumericalError("the scores hold NaN or infinity", where="scores")
-    binary = labels.detach().cpu().to(torch.float64)
-    shares = binary.mean(dim=0)
-    if not bool(((binary == 0) | (binary == 1)).all()) or not bool(((shares > 0) & (shares < 1)).all()):
-        raise InvalidInputError(
-            "every label has a positive and a negative, and no entry but 0 and 1",
-            where="labels",
-            remedy="Leave out labels that are the same for all inputs.",
-        )
-    groups = torch.arange(len(values)) if clusters is None else clusters.detach().cpu()
-    if groups.shape != (len(values),):
-        raise InvalidInputError(f"clusters of shape {tuple(groups.shape)} for {len(values)} inputs", where="clusters")
-    numbers = groups.unique(return_inverse=True)[1].numpy()
-    return values.numpy(), binary.numpy() == 1, signs.detach().cpu().to(torch.float64).numpy(), numbers
+    groups = torch.arange(rows) if clusters is None else clusters.detach().cpu()
+    if groups.shape != (rows,):
+        raise InvalidInputError(f"clusters of shape {tuple(groups.shape)} for {rows} inputs", where="clusters")
+    return np.asarray(groups.unique(return_inverse=True)[1].numpy())

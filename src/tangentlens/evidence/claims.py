@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tangentlens.evidence.corrections import corrected_p_values
+from tangentlens.evidence.corrections import holm
 from tangentlens.evidence.intervals import mean_interval
+from tangentlens.figure_keys import ClaimPart
 from tangentlens.records import Figure
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -176,16 +177,17 @@ def evidence_figures(evidence: Sequence[Evidence]) -> dict[str, Figure]:
     """What results.json holds of judged claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
     figures: dict[str, Figure] = {}
     for each in evidence:
-        prefix, n, seeds = f"claim.{each.claim.name}", each.effect.n, each.effect.seeds
+        name, n, seeds = each.claim.name, each.effect.n, each.effect.seeds
         code = next(code for code, word in VERDICTS.items() if word == each.verdict)
-        figures |= {
-            f"{prefix}.value": each.value,
-            f"{prefix}.null": each.null,
-            f"{prefix}.effect": each.effect,
-            f"{prefix}.p": Figure(_finite(each.p), None, n, seeds, "probability"),
-            f"{prefix}.corrected_p": Figure(_finite(each.corrected_p), None, n, seeds, "probability"),
-            f"{prefix}.verdict": Figure(code, None, n, seeds, "verdict"),
+        parts = {
+            "value": each.value,
+            "null": each.null,
+            "effect": each.effect,
+            "p": Figure(_finite(each.p), None, n, seeds, "probability"),
+            "corrected_p": Figure(_finite(each.corrected_p), None, n, seeds, "probability"),
+            "verdict": Figure(code, None, n, seeds, "verdict"),
         }
+        figures |= {str(ClaimPart(name, part)): figure for part, figure in parts.items()}
     return figures
 
 
@@ -208,7 +210,7 @@ def _corrected(p: Sequence[float]) -> list[float]:
     all_p = torch.tensor(p, dtype=torch.float64)
     known = all_p.isfinite()
     if bool(known.any()):
-        all_p[known] = corrected_p_values(all_p[known], "holm")
+        all_p[known] = holm(all_p[known])
     return [float(value) for value in all_p]
 
 

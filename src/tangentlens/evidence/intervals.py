@@ -64,42 +64,6 @@ def share_interval(
     return _figure(values, seeds, unit, level, wilson)
 
 
-def bootstrap_interval(
-    values: Sequence[float],
-    *,
-    random: np.random.Generator,
-    seeds: Sequence[int] = (),
-    unit: str = "",
-    level: float = 0.95,
-    resamples: int = 9999,
-) -> Figure:
-    """Mean and bias-corrected accelerated bootstrap interval (Efron 1987); for skewed values, from about ten on.
-
-    Values that are not finite are left out as in `mean_interval`. Equal values have the interval of width zero.
-
-    Args:
-        values: one number for each seed.
-        random: source of the resamples.
-        seeds: the seeds in the same order; may be left out.
-        unit: unit of the values.
-        level: coverage of the interval.
-        resamples: number of bootstrap samples.
-
-    Raises:
-        InvalidInputError: seeds and values differ in length, or the level is not between 0 and 1.
-    """
-
-    def accelerated(kept: _Vector) -> tuple[float, float]:
-        if np.ptp(kept) == 0:
-            return float(kept[0]), float(kept[0])
-        found = stats.bootstrap(
-            (kept,), np.mean, n_resamples=resamples, confidence_level=level, method="BCa", rng=random
-        ).confidence_interval
-        return float(found.low), float(found.high)
-
-    return _figure(values, seeds, unit, level, accelerated)
-
-
 def _figure(
     values: Sequence[float],
     seeds: Sequence[int],

@@ -1,6 +1,5 @@
 """Two methods on the same labels and the same windows: is one better, and by how much?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +8,10 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
+from tangentlens.alignment.ranking import WeightedMeasure
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
-
-Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # scores (N, L), labels (N, L), weights (B, N) -> (B, L)
+from tangentlens.evidence.permutation import p_of_draws
 
 _CHUNK = 64  # exchanges measured side by side
 
@@ -42,7 +41,7 @@ class PairedComparison:
 
 
 def paired_comparison(
-    measure: Measure,
+    measure: WeightedMeasure,
     first: Tensor,
     second: Tensor,
     labels: Tensor,
@@ -61,8 +60,8 @@ def paired_comparison(
     equal measures, it is equal curves; ranks are taken before the exchange, which makes the test approximate.
 
     Args:
-        measure: (scores (N, L), labels (N, L), weights (B, N)) -> (B, L); `alignment.weighted_ranking` has AUROC and
-            average precision.
+        measure: (scores (N, L), labels (N, L), weights (B, N)) -> (B, L); `weighted_auroc` or
+            `weighted_average_precision`.
         first: (N, L) scores of one method, those that it chose for each label on other windows.
         second: (N, L) of the other.
         labels: (N, L), Boolean or 0 and 1.
@@ -92,21 +91,21 @@ def paired_comparison(
 
     null = _exchanged(measure, _ranks(first), _ranks(second), labels, random, permutations).abs()
     interval = stratified_bootstrap_interval(differences, within, random=random, level=level, resamples=resamples)
-    limit = interval.value.abs() - 1e-10
+    observed = interval.value.abs()
     return PairedComparison(
         difference=interval.value[:-1],
         low=interval.low[:-1],
         high=interval.high[:-1],
-        p=_share_at_least(null[:, :-1], limit[:-1]),
-        p_family=_share_at_least(null[:, :-1].amax(dim=1, keepdim=True), limit[:-1]),
+        p=p_of_draws(null[:, :-1], observed[:-1]),
+        p_family=p_of_draws(null[:, :-1].amax(dim=1, keepdim=True), observed[:-1]),
         macro_difference=float(interval.value[-1]),
         macro_interval=(float(interval.low[-1]), float(interval.high[-1])),
-        macro_p=float(_share_at_least(null[:, -1:], limit[-1:])),
+        macro_p=float(p_of_draws(null[:, -1], observed[-1])),
     )
 
 
 def _exchanged(
-    measure: Measure,
+    measure: WeightedMeasure,
     first: Float[Tensor, "N L"],
     second: Float[Tensor, "N L"],
     labels: Tensor,
@@ -132,7 +131,3 @@ def _ranks(scores: Tensor) -> Float[Tensor, "N L"]:
     if not bool(values.isfinite().all()):
         raise NumericalError("the scores hold NaN or infinity", where="paired_comparison")
     return torch.from_numpy(rankdata(values.numpy(), axis=0))
-
-
-def _share_at_least(null: Float[Tensor, "B K"], limit: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
-    return (1 + (null >= limit).sum(dim=0)).to(torch.float64) / (1 + len(null))

@@ -59,8 +59,6 @@ def permutation_test(
         permutations: number of random orders B; the smallest possible p is 1 / (1 + B).
         chunk: random orders handed to the statistic at a time; changes memory, not the result.
 
-    Entries that differ from the observed one by less than 1e-10 (relative to 1 and to its size) count as equal.
-
     Raises:
         InvalidInputError: B or chunk below 1, labels not a matrix of 2 rows or more, strata that do not fit or that
             leave every row where it is, or a statistic that does not give one value for each label matrix.
@@ -71,10 +69,18 @@ def permutation_test(
     null = torch.cat(
         [_evaluate(statistic, labels[rows]) for rows in random_orders(strata, permutations, generator, chunk)]
     )
-    limit = observed - 1e-10 * observed.abs().clamp_min(1)
     largest = null.reshape(len(null), -1).amax(dim=1).reshape(-1, *[1] * observed.ndim)
-    p_family = _share_at_least(largest, limit)
-    return PermutationTest(observed, null, _share_at_least(null, limit), p_family, float(p_family.min()))
+    p_family = p_of_draws(largest, observed)
+    return PermutationTest(observed, null, p_of_draws(null, observed), p_family, float(p_family.min()))
+
+
+def p_of_draws(null: Float[Tensor, "B ..."], observed: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """One-sided p-values (1 + number of the B draws at least as large as the observed value) / (1 + B).
+
+    Draws that fall short by less than 1e-10 (relative to 1 and to the value's size) count as equal.
+    """
+    limit = observed - 1e-10 * observed.abs().clamp_min(1)
+    return (1 + (null >= limit).sum(dim=0)).to(torch.float64) / (1 + len(null))
 
 
 def random_orders(
@@ -88,10 +94,6 @@ def random_orders(
         orders = torch.empty_like(keys, dtype=torch.int64)
         orders[:, places] = (keys + dense).argsort(dim=1)
         yield orders
-
-
-def _share_at_least(null: Float[Tensor, "B ..."], limit: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    return (1 + (null >= limit).sum(dim=0)).to(torch.float64) / (1 + len(null))
 
 
 def _evaluate(statistic: Statistic, labels: Tensor) -> Tensor:

@@ -132,8 +132,8 @@ def _token_width(uses: Sequence[Extents], sizes: Sizes, workspace: int, *, cache
     positions = max(use.positions * use.shared for use in uses)
     rows = max(use.positions * use.shared * (use.left + sizes.directions * use.right) for use in uses)
     room = min(workspace, _CACHED_BYTES) if cached else workspace
-    by_gram = int((room / (3 * _ITEM)) ** 0.5 / (positions * _pairs(uses, sizes)))
-    return max(1, min(by_gram, workspace // (2 * _ITEM * rows)))
+    by_gram = int((room / (3 * _ITEM)) ** 0.5 / max(1, positions * _pairs(uses, sizes)))
+    return max(1, min(by_gram, workspace // (2 * _ITEM * max(1, rows))))
 
 
 def _token_block(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Tensor:

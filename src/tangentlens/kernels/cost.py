@@ -88,7 +88,7 @@ def _least(problem: Problem, plan: ParameterPlan) -> int:
     factors = factor_bytes(problem, plan, width)
     graph = EXAMPLES * problem.plan.bytes_per_example * (2 + width)
     uses = [[use for i in frame.uses if (use := problem.plan.extents[i]) is not None] for frame in plan.frames]
-    work = max(least_workspace(frame, problem.sizes(width)) for frame in uses)
+    work = max((least_workspace(frame, problem.sizes(width)) for frame in uses if frame), default=0)
     return ceil(max(factors / FACTORS, graph / GRAPH, work / WORKSPACE))
 
 

@@ -36,6 +36,7 @@ from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
+_FLOAT64 = torch.finfo(torch.float64).eps
 _SHORT = 1.0  # seconds of forming up to which a dense float64 kernel is always the better thing to have
 _METHODS = ("auto", "factored", "matrix_free", "dense")
 _SNAPSHOT = 8  # parameters are copied where that takes at most this part of the memory budget
@@ -81,7 +82,7 @@ class EmpiricalNTK:
             return terms[0]
         total = SumOperator(terms)
         if all(isinstance(term, DenseOperator) for term in terms):
-            return DenseOperator(total.dense(), symmetric=total.symmetric, name=total.name)
+            return DenseOperator(total.dense(), symmetric=total.symmetric, name=total.name, eps=total.eps)
         return total
 
     def __getitem__(self, group: str) -> LinearOperator:
@@ -214,7 +215,7 @@ def _problem(
     )
     budget = parse_budget(memory_budget, device)
     view = functional_model(model, output, copied=budget // _SNAPSHOT, device=ambient)
-    chosen = resolve_groups(view.aliases, groups)
+    chosen = resolve_groups(view.aliases, groups, [n for n, p in model.named_parameters() if not p.requires_grad])
     like = next(iter(view.trainable.values()))
     first = as_inputs(inputs, like)
     rows = batch_size(first)
@@ -247,7 +248,8 @@ def _dense(kernel: Tensor, problem: Problem, group: Group) -> LinearOperator:
             where=group.name,
             remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
         )
-    return DenseOperator(kernel, symmetric=problem.rows is None, name=group.name)
+    eps = torch.finfo(next(iter(problem.model.trainable.values())).dtype).eps ** 2  # K = J J^T
+    return DenseOperator(kernel, symmetric=problem.rows is None, name=group.name, eps=max(eps, _FLOAT64))
 
 
 def _sides(problem: Problem) -> tuple[Side, Side]:

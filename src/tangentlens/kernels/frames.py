@@ -12,6 +12,18 @@ from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factors import canonical_order
 from tangentlens.kernels.recording import RecordedUse
 
+_MOVES = {
+    "torch::autograd::AccumulateGrad",
+    *(
+        f"{name}Backward"
+        for name in (
+            *("View", "UnsafeView", "ReshapeAlias", "Transpose", "T", "Permute", "Slice", "Select", "Unsqueeze"),
+            *("Squeeze", "ToCopy", "Clone", "Cat", "Stack", "Split", "SplitWithSizes", "Unbind", "Alias", "AsStrided"),
+            *("Flip", "Index", "IndexSelect", "Gather", "Diagonal", "Expand", "Unfold", "Roll"),
+        )
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -66,11 +78,14 @@ def _identity(value: Tensor, parameter: Tensor) -> object:
 def isometric(parameter: Tensor, frames: Sequence[Frame]) -> bool:
     """Whether the gradients' inner products in the axes of the Vs are those in the axes of the parameter.
 
+    Only where every V is made of the parameter's entries as they are, so that the values of the entries decide nothing.
     With D_a = dV_a / dP this asks for D_a D_a^T = identity, tested by the norm of the image of a random vector, and
     for D_a D_b^T = 0, granted where the images of random vectors have no entry in common.
     """
     if len(frames) == 1 and frames[0].value is parameter:
         return True
+    if not all(_moves_entries(frame.value) for frame in frames):
+        return False
     generator = torch.Generator().manual_seed(1)
     covered = torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device)
     for frame in frames:
@@ -82,6 +97,20 @@ def isometric(parameter: Tensor, frames: Sequence[Frame]) -> bool:
         if bool((covered & (image != 0)).any()):
             return False
         covered |= image != 0
+    return True
+
+
+def _moves_entries(value: Tensor) -> bool:
+    """Whether the operations between a parameter and V move, copy and cast entries, and compute nothing."""
+    waiting, seen = [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().removesuffix("0").removesuffix("1").removesuffix("2") not in _MOVES:
+            return False
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
     return True
 
 

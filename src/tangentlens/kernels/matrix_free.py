@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import NumericalError, TangentlensError, UnsupportedModelError
+from tangentlens.eigen.certificate import require_finite
+from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.cost import Pieces
 from tangentlens.kernels.differentiation import plain_attention, vectorised_grad, without_advice
 from tangentlens.kernels.guard import Witnesses
@@ -98,12 +99,7 @@ class JacobianOperator(LinearOperator):
             blocks = [self._block(block.detach(), left, right) for block in V.split(self._pieces.columns, dim=1)]
         self._model.require_unchanged()
         product = torch.cat(blocks, dim=1)
-        if not bool(torch.isfinite(product).all()):
-            raise NumericalError(
-                "a product with the kernel holds NaN or infinity",
-                where=self.name,
-                remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
-            )
+        require_finite(product, self.name)
         return product
 
     def _block(self, V: Float[Tensor, "m k"], left: Side, right: Side) -> Float[Tensor, "n k"]:
@@ -192,6 +188,7 @@ class JacobianOperator(LinearOperator):
         except (RuntimeError, NotImplementedError) as error:
             _log.info("%s: forward mode is not available (%s), using reverse mode twice", self.name, error)
             return False
+        require_finite(reverse.flatten(1), self.name)
         agrees = torch.allclose(forward, reverse, rtol=0.0, atol=agreement(self.dtype) * float(reverse.abs().max()))
         if not agrees:
             _log.info(

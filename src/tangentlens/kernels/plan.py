@@ -171,7 +171,7 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
         same = close(large.left[here].double(), small.left[there].double(), tolerance)
         difference = float((large.right[:, here] - small.right[:, there]).norm())
         noise, scale = _ROUNDING * eps(large.right) * float(gradient.norm()), float(large.right[:, here].norm())
-        error = difference / scale if difference > noise else 0.0
+        error = 0.0 if difference <= noise else difference / scale if scale else math.inf
         if not same or error > _INFLUENCE:
             raise UnsupportedModelError(
                 f"the gradient of an example at {use.name} changes with the other examples of the batch, so a kernel "

@@ -19,7 +19,7 @@ from tangentlens.errors import InvalidInputError, TangentlensError, UnsupportedM
 from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.interception import calling_line, shapes_of
 from tangentlens.kernels.layouts import Evidence, Layout, growing_axis, prove_layout
-from tangentlens.kernels.recording import CarriesBatch, RecordedUse, Recording, record_calls, record_uses
+from tangentlens.kernels.recording import CarriesBatch, RecordedUse, Recording, record_calls, record_uses, watch_calls
 from tangentlens.kernels.room import EXAMPLES
 from tangentlens.models.checks import Ran, agreement, check_deterministic, check_finite, check_independent
 from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size, take
@@ -108,7 +108,9 @@ def run_pilots(model: FunctionalModel, inputs: Inputs, budget: int) -> Pilots:
     check_finite(model, more, large.output)
     check_deterministic(model, few, first.output, small.output)
     passes = [Ran(more, large.output, rows), Ran(few, small.output, other_rows)]
-    check_independent(model, [*passes, *_larger(model, inputs, budget // max(1, results_bytes(first, large.output)))])
+    check_independent(
+        model, [*passes, *_larger(model, inputs, calls, budget // max(1, results_bytes(first, large.output)))]
+    )
     axes = tuple(_axis(use, first) for use in large.uses)
     cotangents = _cotangents(large.output, rows, other_rows)
     return Pilots(
@@ -127,7 +129,7 @@ def results_bytes(few: Recording, output: Tensor) -> int:
     return numbers * output.element_size() // FEW
 
 
-def _larger(model: FunctionalModel, inputs: Inputs, most: int) -> Iterator[Ran]:
+def _larger(model: FunctionalModel, inputs: Inputs, calls: Sequence[tuple[str, bool]], most: int) -> Iterator[Ran]:
     """Two passes over a larger part of the batch, `most` examples at most, the second in reverse order."""
     total = batch_size(inputs)
     count = max(EXAMPLES, min(total, _LARGER + total // 20, most))
@@ -135,7 +137,8 @@ def _larger(model: FunctionalModel, inputs: Inputs, most: int) -> Iterator[Ran]:
     for chosen in (rows, rows[::-1]):
         batch = at_least_two(take(inputs, torch.tensor(chosen)))
         with torch.no_grad():
-            yield Ran(batch, model({}, batch), chosen if len(chosen) > 1 else chosen * 2)
+            output, _ = watch_calls(model, {}, batch, following(calls))
+            yield Ran(batch, output, chosen if len(chosen) > 1 else chosen * 2)
 
 
 def layouts_of(pilots: Pilots) -> tuple[Layout | None, ...]:
@@ -283,7 +286,8 @@ class _Trace:
             self.total = self.total + gradient
             reached = gradient != 0
         if self._axis is not None:
-            self._support.append(reached.movedim(self._axis, 0).flatten(1).any(1))
+            by_entry = reached.movedim(self._axis, 0)
+            self._support.append(by_entry.reshape(len(by_entry), -1).any(1))
         self._shared = self._shared or bool((self._reached & reached).any())
         self._reached |= reached
 

@@ -193,21 +193,22 @@ class Section:
         name: its anchor.
         title: its heading.
         build: from a run to blocks; called only when every array named in `arrays` is there.
-        settings: the settings it belongs to; empty for all.
         arrays: names of the arrays it needs.
-        when: whether a run has what the section is about at all; True for every run by default.
+        marks: arrays of which a run that has the section holds at least one; by default `arrays`.
+        when: whether a run has what else the section is about; True for every run by default.
     """
 
     name: str
     title: str
     build: Callable[[StoredRun], tuple[Block, ...]]
-    settings: tuple[str, ...] = ()
-    arrays: tuple[str, ...] = field(default=())
+    arrays: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     when: Callable[[StoredRun], bool] = field(default=lambda _run: True)
 
     def belongs_to(self, run: StoredRun) -> bool:
         """Whether the page of this run has the section."""
-        return (not self.settings or run.setting in self.settings) and self.when(run)
+        marks = self.marks or self.arrays
+        return (not marks or any(run.has(name) for name in marks)) and self.when(run)
 
     def blocks(self, run: StoredRun) -> tuple[Block, ...]:
         """The section's content, or a note on what the run lacks."""

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tangentlens.experiments import expectations_of, flat_config
+from tangentlens.experiments import flat_config
 from tangentlens.records import Figure
 from tangentlens.report import labels
+from tangentlens.report.about import about
 from tangentlens.report.numbers import mean_and_interval, number
 from tangentlens.store import StoredRun
 
@@ -96,7 +97,7 @@ class Comparison:
     @property
     def headline(self) -> tuple[Compared, ...]:
         """The figures that either setting's experiment expects something of; all where there are none."""
-        expected = {row.key for run in (self.first, self.second) for row in expectations_of(run.setting)}
+        expected = {row.key for run in (self.first, self.second) for row in about(run).expected}
         chosen = tuple(figure for figure in self.figures if figure.key in expected)
         return chosen or self.figures
 

@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from tangentlens.atomic import write_text
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Figure
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Table
 from tangentlens.report.charts import HUES, chart, text
 from tangentlens.report.comparison import Compared, Comparison, Difference, run_names, shown, summary
-from tangentlens.report.page import Part, assembled, title
+from tangentlens.report.page import Part, assembled
 from tangentlens.store import StoredRun
 
 _HEIGHT_OF_ROW, _HEIGHT_AROUND = 26, 150  # CSS pixels
@@ -66,7 +67,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    names = {title(run) for run in (comparison.first, comparison.second)}
+    names = {about(run).title for run in (comparison.first, comparison.second)}
     return f"Two runs: {' and '.join(sorted(names))}"
 
 

@@ -21,7 +21,7 @@ class _Page:
 
 
 def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """Write each run's page as FOLDER/<setting>/index.html, and plotly.js once beside them; other pages there stay.
+    """Write each run's page as FOLDER/<experiment>/index.html, and plotly.js once beside them; other pages there stay.
 
     The texts of a language model's windows are shown only where the model wrote them itself (text.source = "written"):
     a gallery is made to be passed on.
@@ -38,8 +38,7 @@ def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
         StoreError: a file of a run is damaged, or the folder cannot be written.
     """
     opened = [open_run(run) for run in runs]
-    _check_settings(opened)
-    pages = [_Page(folder / run.setting, _html(run)) for run in opened]
+    pages = [_Page(folder / place, _html(run)) for place, run in zip(_places(opened), opened, strict=True)]
     with storing(folder):
         for page in pages:
             page.folder.mkdir(parents=True, exist_ok=True)
@@ -49,20 +48,22 @@ def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     return tuple(page.folder / "index.html" for page in pages)
 
 
-def _check_settings(runs: Sequence[StoredRun]) -> None:
-    known = experiments.names()
-    for run in runs:
-        if run.setting not in known:
+def _places(runs: Sequence[StoredRun]) -> list[str]:
+    """The experiment of each run, which names its folder."""
+    found = [experiments.experiment_of(run.setting) for run in runs]
+    for run, experiment in zip(runs, found, strict=True):
+        if experiment is None:
             raise InvalidInputError(
                 f"the gallery has no place for the setting {run.setting!r}",
                 where=str(run.folder),
-                remedy=f"Give runs of {', '.join(known)}.",
+                remedy=f"Give runs of the experiments {', '.join(experiments.names())}.",
             )
     for setting, count in Counter(run.setting for run in runs).items():
         if count > 1:
             raise InvalidInputError(
                 f"{count} runs have the setting {setting!r}", where="gallery", remedy="Give one run of a setting."
             )
+    return [experiment.name for experiment in found if experiment is not None]
 
 
 def _html(run: StoredRun) -> str:

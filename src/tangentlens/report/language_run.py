@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tangentlens.figure_keys import BASELINE
 from tangentlens.report.visible_text import visible_token
 from tangentlens.store import SeedRecord, StoredRun
 
-BASELINE = "pca"
 _GEOMETRIES = {"raw": "raw logits", "centred": "centred logits", "fisher": "Fisher"}
+_WINDOWS = {"windows.input_ids", "windows.story"}
 _TEXTS, _WORDS = ("windows.input_ids",), ("windows.word",)
 
 
@@ -59,8 +60,8 @@ class LanguageRun:
 
 
 def holds_language_model(run: StoredRun) -> bool:
-    """Whether the run is one of a language model's layers."""
-    return run.setting == "gemma" or any("geometries" in record.words for record in run.seeds)
+    """Whether the run holds windows of text and what a language model's kernels make of them."""
+    return any("geometries" in record.words or _WINDOWS & record.names for record in run.seeds)
 
 
 def language_run(run: StoredRun) -> LanguageRun | None:
@@ -85,11 +86,6 @@ def without_texts(record: SeedRecord) -> SeedRecord:
 def geometry_name(geometry: str) -> str:
     """A geometry in words."""
     return _GEOMETRIES.get(geometry, visible_token(geometry))
-
-
-def method_name(source: str) -> str:
-    """What the keys of figures call a geometry's modes or the baseline; the paper's geometry has the plain name."""
-    return {BASELINE: BASELINE, "raw": "entk"}.get(source, f"entk_{source}")
 
 
 def short_layers(groups: Sequence[str]) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from tangentlens.evidence.claims import VERDICTS
 from tangentlens.records import Figure
 
 _ABSENT = "not measured"
-_VERDICTS = {1.0: "holds", 0.0: "undecided", -1.0: "does not hold"}
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -18,7 +18,7 @@ def number(value: float | None, unit: str = "") -> str:
     if unit == "seconds":
         return duration(value)
     if unit == "verdict":
-        return _VERDICTS.get(value, plain(value, decimals=0))
+        return VERDICTS.get(value) or plain(value, decimals=0)
     if unit in ("count", "epoch", "epochs", "mode"):
         return plain(value, decimals=1)
     return plain(value, decimals=3)

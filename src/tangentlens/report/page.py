@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tangentlens.atomic import write_text
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block
 from tangentlens.report.language_run import without_texts
 from tangentlens.report.sections import SECTIONS
 from tangentlens.report.visible_text import visible_block
 from tangentlens.store import StoredRun, open_run
-
-_TITLES: Mapping[str, str] = {
-    "gemma": "Gemma-3-270M on windows of stories",
-    "mlp": "One hidden layer on modular addition",
-    "superposition": "Toy models of superposition",
-    "transformer": "A one-layer Transformer on modular addition",
-}
 
 
 @dataclass(frozen=True)
@@ -69,12 +63,7 @@ def render(run: StoredRun, *, plotly: str | None = None) -> str:
     parts = tuple(
         Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
     )
-    return assembled("report.html.jinja", parts, plotly, title=title(run), run=run)
-
-
-def title(run: StoredRun) -> str:
-    """What a run is about."""
-    return _TITLES.get(run.setting, run.setting)
+    return assembled("report.html.jinja", parts, plotly, title=about(run).title, run=run)
 
 
 def assembled(template: str, parts: Sequence[Part], plotly: str | None = None, **names: Any) -> str:

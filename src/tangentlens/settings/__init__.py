@@ -36,6 +36,7 @@ class Setting(NamedTuple):
         evidence: (config, what measure found of a seed, progress) -> Measurement: nulls, interventions, baselines. It
             needs nothing else, so that it can be added to a complete run.
         claims: what is judged by the figures of measurement and evidence over the seeds.
+        title: of a run's page, from its config as TOML holds it.
     """
 
     config: type[BaseModel]
@@ -43,24 +44,41 @@ class Setting(NamedTuple):
     prepare: Callable[..., Any] | None = None
     evidence: Callable[..., Measurement] | None = None
     claims: tuple[Claim, ...] = ()
+    title: Callable[[Mapping[str, Any]], str] = lambda config: str(config["setting"])
+
+
+def _language_title(config: Mapping[str, Any]) -> str:
+    """The model by the last part of its name."""
+    name = str(config.get("model", {}).get("name", "A language model"))
+    return f"{name.rstrip('/').rpartition('/')[2]} on windows of stories"
 
 
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
-    "mlp": Setting(mlp.Config, mlp.measure, evidence=mlp_evidence.evidence, claims=mlp_claims.CLAIMS),
-    "gemma": Setting(
+    "mlp": Setting(
+        mlp.Config,
+        mlp.measure,
+        evidence=mlp_evidence.evidence,
+        claims=mlp_claims.CLAIMS,
+        title=lambda _: "One hidden layer on modular addition",
+    ),
+    "language": Setting(
         GemmaConfig,
         gemma.measure,
         gemma_windows.prepare,
         evidence=gemma_evidence.evidence,
         claims=gemma_claims.CLAIMS,
+        title=_language_title,
     ),
-    "superposition": Setting(superposition.Config, superposition.measure),
+    "superposition": Setting(
+        superposition.Config, superposition.measure, title=lambda _: "Toy models of superposition"
+    ),
     "transformer": Setting(
         TransformerConfig,
         transformer.measure,
         transformer.prepare,
         evidence=transformer_evidence.evidence,
         claims=transformer_claims.CLAIMS,
+        title=lambda _: "A one-layer Transformer on modular addition",
     ),
 }

@@ -10,64 +10,89 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import orthonormal_basis
-from tangentlens.features.functions import random_functions
+from tangentlens.features.functions import principal_functions, random_functions
+from tangentlens.figure_keys import Ablation, FigureKey
 from tangentlens.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.interventions.edits import Edit, without_directions, without_functions
 from tangentlens.interventions.effects import Judge, effect_of, relative_change, variance_removed
 from tangentlens.interventions.steering import first_order
-from tangentlens.models.functional import Inputs, PickOutput
 from tangentlens.models.sites import Site, parameter_site
-from tangentlens.settings.figures import Arrays, Figures
+from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.figures import Arrays, Findings, keyed
+from tangentlens.settings.subject import Subject
 
 # name -> (N, d) functions of the input
 Blocks = Mapping[str, Float[Tensor, "N _"]]
+# what was taken out -> statistic -> value
+Effects = dict[str, dict[str, float]]
 
 
-def function_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Figures:
-    """`functions.<block>.*`, and the mean over draws of as many random functions."""
+def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
+    """Blocks of modes out of what the last layer reads and out of the weights, beside controls.
+
+    Figures `causal.<subject>.<space>.<block>.*`; `ablate` is the space of functions with all blocks at once.
+    """
+    site, modes, judge = subject.sites[subject.read], subject.modes, subject.judge
+    k = modes.ordered.shape[1]
+    principal = principal_functions(site.values, k)
+    small = {**modes.blocks, "pca": principal[:, : modes.size]}
+    large = {"entk": modes.whole, "pca": principal[:, : modes.both]}
+    found = {
+        "functions": function_effects(site, small, modes.size, judge, _draws(subject, "functions", options)),
+        "directions": direction_effects(site, small, modes.size, judge, _draws(subject, "directions", options)),
+        "parameters": parameter_effects(subject),
+        "ablate": function_effects(site, large, modes.both, judge, _draws(subject, "headline", options)),
+    }
+    keys: dict[FigureKey, float] = {
+        Ablation(subject.name, space, part, statistic): value
+        for space, effects in found.items()
+        for part, statistics in effects.items()
+        for statistic, value in statistics.items()
+    }
+    random = random_functions(len(subject.inputs), k, subject.random("curves"))
+    curves = ablation_curves(site, {"entk": modes.ordered, "pca": principal, "random": random}, modes.removed, judge)
+    return Findings(keyed(keys), curves)
+
+
+def _draws(subject: Subject, purpose: str, options: EvidenceConfig) -> Iterator[Generator]:
+    return (subject.random(f"{purpose} {draw}") for draw in range(options.random_subspaces))
+
+
+def function_effects(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Effects:
+    """Of every block as functions, and the mean over draws of as many random functions."""
     edits = {name: [without_functions(orthonormal_basis(block))] for name, block in blocks.items()}
     N = len(site.values)
     edits["random"] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
-    return _figures("functions", site, edits, judge)
+    return _effects(site, edits, judge)
 
 
-def direction_figures(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Figures:
-    """`directions.<block>.*`; random functions through the same map; and random directions."""
+def direction_effects(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Effects:
+    """Of every block as directions; of random functions through the same map; of random directions."""
     N, w = site.values.shape
     generators = list(draws)
     edits = {name: [_off(site, patterns(site, block))] for name, block in blocks.items()}
     edits["random_functions"] = [_off(site, patterns(site, random_functions(N, dimension, g))) for g in generators]
     edits["random"] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
-    return _figures("directions", site, edits, judge)
+    return _effects(site, edits, judge)
 
 
-def parameter_figures(
-    model: nn.Module,
-    inputs: Inputs,
-    blocks: Blocks,
-    dimension: int,
-    judge: Judge,
-    generator: Generator,
-    *,
-    output: PickOutput | None = None,
-) -> Figures:
-    """`parameters.<block>.*`; random functions through the same map; random directions; what first order misses.
+def parameter_effects(subject: Subject) -> Effects:
+    """Of every block in the weights; of random functions through the same map; of random directions.
 
     `unpredicted` is ||F' - F - J dtheta|| / ||F' - F||: near 0 where the network answers linearly.
     """
-    site, (N, *_) = parameter_site(model, inputs, output=output), next(iter(blocks.values())).shape
-    functions = {**blocks, "random_functions": random_functions(N, dimension, generator)}
+    model, inputs, output, size = subject.model, subject.inputs, subject.output, subject.modes.size
+    site, generator = parameter_site(model, inputs, output=output), subject.random("parameter directions")
+    functions = {**subject.modes.blocks, "random_functions": random_functions(len(inputs), size, generator)}
     edits = {
         name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
     }
-    edits["random"] = [_off(site, random_directions(site.values.shape[1], dimension, generator))]
-    surprise: Figures = {
-        f"parameters.{name}.unpredicted": (_unpredicted(site, edit), "ratio") for name, (edit,) in edits.items()
-    }
-    return {**_figures("parameters", site, edits, judge), **surprise}
+    edits["random"] = [_off(site, random_directions(site.values.shape[1], size, generator))]
+    effects = _effects(site, edits, subject.judge)
+    return {name: {**effects[name], "unpredicted": _unpredicted(site, edit)} for name, (edit,) in edits.items()}
 
 
 def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], judge: Judge) -> Arrays:
@@ -93,22 +118,25 @@ def _off(site: Site, directions: Float[Tensor, "w k"]) -> Edit:
     return without_directions(span(directions), site.around)
 
 
-def _figures(space: str, site: Site, edits: Mapping[str, Sequence[Edit]], judge: Judge) -> Figures:
+def _effects(site: Site, edits: Mapping[str, Sequence[Edit]], judge: Judge) -> Effects:
     """Means over the edits of one name."""
-    figures: Figures = {}
-    for name, alike in edits.items():
-        effects = [effect_of(site, edit, judge) for edit in alike]
-        removed = [variance_removed(site, edit) for edit in alike]
-        rows = {
-            "accuracy": ([effect.accuracy for effect in effects], "percent"),
-            "change": ([effect.change for effect in effects], "ratio"),
-            "loss_change": ([effect.loss_change for effect in effects], "loss"),
-            "divergence": ([effect.divergence for effect in effects], "nats"),
-            "removed": (removed, "percent"),
-            **{f"kept.{family}": ([e.kept[family] for e in effects], "percent") for family in judge.families},
-        }
-        figures |= {f"{space}.{name}.{key}": (sum(each) / len(each), unit) for key, (each, unit) in rows.items()}
-    return figures
+    return {name: _mean([_statistics(site, edit, judge) for edit in alike]) for name, alike in edits.items()}
+
+
+def _statistics(site: Site, edit: Edit, judge: Judge) -> dict[str, float]:
+    effect = effect_of(site, edit, judge)
+    return {
+        "accuracy": effect.accuracy,
+        "change": effect.change,
+        "loss_change": effect.loss_change,
+        "divergence": effect.divergence,
+        "removed": variance_removed(site, edit),
+        **{f"kept.{family}": effect.kept[family] for family in judge.families},
+    }
+
+
+def _mean(alike: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(each[name] for each in alike) / len(alike) for name in alike[0]}
 
 
 def _unpredicted(site: Site, edit: Edit) -> float:

@@ -3,13 +3,17 @@
 import zlib
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from tangentlens.null_models import random_feature_spaces
+from tangentlens.settings.section import Section
 
 
-class EvidenceConfig(BaseModel):
+class EvidenceConfig(Section):
     """Sizes of the nulls, controls and interventions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     random_curves: int = Field(
         default=100, ge=1, description="random feature spaces followed along training, the null of the overlap's peak"
     )
@@ -21,6 +25,12 @@ class EvidenceConfig(BaseModel):
         min_length=1,
         description="lengths of those moves, in units of the values' own spread; the ratios are at the first",
     )
+
+    def random_spaces(self, N: int, dimension: int, seed: int) -> Float[Tensor, "R N d"]:
+        """The random feature spaces that a seed follows along training."""
+        return random_feature_spaces(
+            N, dimension, self.random_curves, evidence_generator(seed, "random feature spaces")
+        )
 
 
 def evidence_generator(seed: int, purpose: str) -> torch.Generator:

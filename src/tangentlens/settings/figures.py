@@ -1,11 +1,12 @@
 """What every setting's measurement is put together from: figures with units, arrays, the record of one seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
 
+from tangentlens.figure_keys import FigureKey
 from tangentlens.progress import Progress
 from tangentlens.records import Measurement
 
@@ -18,6 +19,11 @@ Arrays = dict[str, Tensor]
 Intervals = dict[str, tuple[float, float]]
 
 
+def keyed(found: Mapping[FigureKey, float]) -> Figures:
+    """Figures by their keys, each with its key's unit."""
+    return {str(key): (value, key.unit) for key, value in found.items()}
+
+
 @dataclass(frozen=True)
 class Findings:
     """What one part of a measurement found."""
@@ -27,21 +33,34 @@ class Findings:
     intervals: Intervals = field(default_factory=dict)
 
 
-def measured_in_parts(
-    seed: int, subject: Subject, parts: Sequence[Callable[[Subject], Findings]], stage: str, progress: Progress
-) -> Measurement:
-    """The record of one seed from parts that each find something of one subject; progress counts them."""
+def merged(parts: Iterable[Findings]) -> Findings:
+    """All that some parts found; of what two found the later counts."""
     figures: Figures = {}
     arrays: Arrays = {}
     intervals: Intervals = {}
+    for part in parts:
+        figures |= part.figures
+        arrays |= part.arrays
+        intervals |= part.intervals
+    return Findings(figures, arrays, intervals)
+
+
+def measured_in_parts(
+    seed: int,
+    subject: Subject,
+    parts: Sequence[Callable[[Subject], Findings]],
+    stage: str,
+    progress: Progress,
+    notes: tuple[str, ...] = (),
+) -> Measurement:
+    """The record of one seed from parts that each find something of one subject; progress counts them."""
     progress(stage, 0, len(parts))
+    found = []
     for done, part in enumerate(parts, start=1):
-        found = part(subject)
-        figures |= found.figures
-        arrays |= found.arrays
-        intervals |= found.intervals
+        found.append(part(subject))
         progress(stage, done, len(parts))
-    return measurement(seed, figures, arrays, (), intervals=intervals)
+    whole = merged(found)
+    return measurement(seed, whole.figures, whole.arrays, notes, intervals=whole.intervals)
 
 
 def measurement(

@@ -10,120 +10,90 @@ windows of T tokens, d coordinates, Lb labels, e windows shown of each mode; g i
     g.examples (L, k, e) int64, g.examples.shares (L, k, e, T) float32
     g.auroc, g.average_precision (L, k, Lb) float32, g.sign (L, k, Lb) int8    test half, sign from the train half
     g.auroc.low, g.auroc.high, g.p (L, k, Lb) float32    95 % interval over stories; p by Holm over all of a geometry
-    g.layer, g.mode (Lb,) int64                      chosen on the train half for each label
+    g.chosen.mode (L, Lb) int64, g.chosen.sign (L, Lb) int8    chosen on the train half in every group for each label
+    g.layer, g.mode (Lb,) int64                      the group chosen there too, and its mode
     pca.scores (B, N, k) float32 over the B blocks, and pca.auroc ... pca.mode as for a geometry
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.baselines.residual_stream import residual_stream_pca
-from tangentlens.data.splits import balanced_half
 from tangentlens.data.windows import Windows
-from tangentlens.features.grammar import Labels, morphology_labels, pos_labels, pos_twins, repetitions, select_labels
+from tangentlens.figure_keys import BASELINE, WORST_RESIDUAL, geometry_of, method_of
 from tangentlens.kernels.sweep import Sweep, sweep
 from tangentlens.models.batches import Batch
 from tangentlens.models.language_model import LanguageModel
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.settings.figures import Arrays, Figures, Intervals, measurement
+from tangentlens.settings.figures import Arrays, Figures, Findings, Intervals, measurement, merged
 from tangentlens.settings.gemma_alignment import (
     Method,
     Task,
+    choice_arrays,
     intervals,
-    judged,
     layer_figures,
     method_figures,
-    method_of,
     mode_table,
+    scored,
 )
 from tangentlens.settings.gemma_choice import choice_figures
 from tangentlens.settings.gemma_config import Config
-from tangentlens.settings.gemma_reading import reading
-from tangentlens.settings.gemma_tokens import moved_tokens, token_texts
+from tangentlens.settings.gemma_reading import recorder
+from tangentlens.settings.gemma_tokens import token_texts
 from tangentlens.settings.gemma_windows import Prepared, described, stored_windows
+from tangentlens.settings.language_labels import label_notes, testable_labels
+from tangentlens.settings.language_modes import kinds, largest_residual, mode_findings, residual_notes, scores
 
 _PAPER_LAYER = 16  # of its table
 
 
 def measure(config: Config, seed: int, progress: Progress = silent, *, prepared: Prepared) -> Measurement:
-    """Sweep the kernels in every geometry and hold their modes against grammar; experiments/gemma/README.md.
+    """Sweep the kernels in every geometry and compare their modes with grammar; experiments/gemma/README.md.
 
     Args:
         config: the setting.
         seed: of windows, halves and pilot.
-        progress: told the stages.
+        progress: receives the stages.
         prepared: by `gemma_windows.prepare`.
     """
     lm, windows = prepared.lm, stored_windows(prepared, seed)
     batch: Batch = {"input_ids": windows.input_ids}
-    task, refused = _task(config, windows, seed)
+    task, refused = testable_labels(config, windows, seed)
     swept: dict[str, Sweep] = {
         geometry: _sweep(config, prepared, batch, geometry, seed, progress) for geometry in config.kernel.geometries
     }
-    began = time.perf_counter()
-    k = min(config.kernel.modes, len(windows) - 1, lm.d_model)
-    scores = {method_of(geometry): _readings(found, "scores").permute(1, 0, 2) for geometry, found in swept.items()}
-    scores["pca"] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
-    methods = {name: judged(name, values, task) for name, values in scores.items()}
-    pca_seconds = time.perf_counter() - began
-    resamples = config.scoring.resamples
-    leads, spreads = intervals(list(methods.values()), "pca", task, resamples=resamples, seed=seed)
-    figures: Figures = {"pca.seconds": (pca_seconds, "seconds"), **leads}
-    arrays: Arrays = _window_arrays(windows, task)
-    for name, method in methods.items():
-        figures |= method_figures(method, task)
-        arrays |= {f"{_prefix(name)}.{key}": table for key, table in mode_table(scores[name], task).items()}
-        arrays |= {f"{_prefix(name)}.layer": method.chosen.layer, f"{_prefix(name)}.mode": method.chosen.mode}
-        figures |= _paper_layer_figures(method, task, lm, [] if name == "pca" else list(_first(swept).groups))
-    arrays["pca.scores"] = scores["pca"].permute(1, 0, 2).float()
-    worst = max(float(_residuals(found).max()) for found in swept.values())
-    figures["eigenpairs.worst_residual"] = (worst, "ratio")  # estimated, of the full kernels
-    for geometry, found in swept.items():
-        figures |= _sweep_figures(method_of(geometry), found, len(windows))
-        arrays |= _sweep_arrays(geometry, found, lm, config, batch)
-    figures |= choice_figures({geometry: _kinds(found) for geometry, found in swept.items()}, task, seed)
-    ids = _occurring(arrays)
-    arrays["tokens.ids"] = ids
+    found = merged(
+        (
+            _windows(windows, task),
+            _rankings(config, lm, batch, swept, task, seed),
+            *(mode_findings(geometry, each, lm, config, batch) for geometry, each in swept.items()),
+            Findings({WORST_RESIDUAL: (largest_residual(swept), "ratio")}),
+            Findings(choice_figures({geometry: kinds(each) for geometry, each in swept.items()}, task, seed)),
+        )
+    )
+    ids = _occurring(found.arrays)
     words = {
-        "groups": _first(swept).groups,
+        "groups": _groups(swept),
         "blocks": tuple(name for name, _ in lm.blocks),
         "geometries": tuple(config.kernel.geometries),
         "tokens.text": token_texts(lm.tokenizer, ids),
         "windows.word": windows.word,
         "windows.pos": windows.pos,
         "labels.names": task.names,
-        "labels.family": tuple({"pos": "pos", "morph": "morphology"}[family] for family in task.families),
+        "labels.family": tuple({"morph": "morphology"}.get(family, family) for family in task.families),
     }
     notes = (
         *_source_notes(lm, windows),
-        *_label_notes(windows, refused),
-        *_residual_notes(swept),
-        *_interval_notes(spreads),
+        *label_notes(windows, refused),
+        *residual_notes(swept),
+        *_interval_notes(found.intervals),
     )
-    return measurement(seed, figures, arrays, notes, words, spreads)
-
-
-def _task(config: Config, windows: Windows, seed: int) -> tuple[Task, Mapping[str, str]]:
-    """The labels that can be tested, and the halves."""
-    rules = config.labels
-    pos = pos_labels(windows.pos, [name for name in config.windows.pos if name in windows.pos])
-    selected = select_labels(
-        morphology_labels(windows.morphology),
-        windows.word,
-        support=rules.support,
-        distinct=rules.distinct,
-        largest_share=rules.largest_share,
-    )
-    labels = torch.cat([pos.matrix, selected.labels.matrix], dim=1)
-    names = (*pos.names, *selected.labels.names)
-    families = ("pos",) * len(pos.names) + ("morph",) * len(selected.labels.names)
-    train = balanced_half(labels, seed=seed, groups=windows.story)
-    return Task(names, families, labels, train, windows.story), selected.refused
+    return measurement(seed, found.figures, {**found.arrays, "tokens.ids": ids}, notes, words, found.intervals)
 
 
 def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> Sweep:
@@ -134,102 +104,60 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         batch,
         geometry=geometry,
         seed=seed,
-        read=reading(length, config.scoring.examples),
+        read=recorder(length, config.scoring.examples),
         work=prepared.of_seed(seed) / f"sweep-{geometry}",
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,
     )
 
 
-def _prefix(method: str) -> str:
-    """How arrays call a method."""
-    return {"entk": "raw"}.get(method, method.removeprefix("entk_"))
-
-
-def _first(swept: Mapping[str, Sweep]) -> Sweep:
-    return next(iter(swept.values()))
-
-
-def _readings(found: Sweep, name: str) -> Tensor:
-    """A reading of every group: (L, ...)."""
-    return torch.stack([modes.readings[name] for modes in found.modes.values()])
-
-
-def _residuals(found: Sweep) -> Float[Tensor, "layers k"]:
-    """Of every mode in the full kernel, estimated."""
-    return torch.stack([modes.residuals for modes in found.modes.values()])
-
-
-def _kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
-    """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
-    classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
-    first, second = _readings(found, "scores"), _readings(found, "second")
-    kinds = {"first": first, "norm": _readings(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
-    rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
-    distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
-    return {
-        name: {kind: values[rows[name]].permute(1, 0, 2) for kind, values in kinds.items()}
-        for name in classes
-        if name in distinct.values()
-    }
-
-
-def _paper_layer_figures(method: Method, task: Task, lm: LanguageModel, groups: Sequence[str]) -> Figures:
-    """The layer of the paper's table, where the model and the groups have it."""
+def _paper_layer(method: str, lm: LanguageModel, swept: Mapping[str, Sweep]) -> int | None:
+    """Where a method has the layer of the paper's table; None where the model or the groups have none such."""
     blocks = [name for name, _ in lm.blocks]
     if len(blocks) <= _PAPER_LAYER:
-        return {}
-    places = (
-        [i for i, group in enumerate(groups) if group.startswith(f"{blocks[_PAPER_LAYER]}.")]
-        if groups
-        else [_PAPER_LAYER]
-    )
-    return layer_figures(method, task, places[0], "paper_layer") if len(places) == 1 else {}
+        return None
+    if method == BASELINE:
+        return _PAPER_LAYER
+    places = [i for i, group in enumerate(_groups(swept)) if group.startswith(f"{blocks[_PAPER_LAYER]}.")]
+    return places[0] if len(places) == 1 else None
 
 
-def _sweep_figures(method: str, found: Sweep, windows: int) -> Figures:
-    residuals = _residuals(found)
-    compressed = torch.stack([modes.pairs.residuals for modes in found.modes.values()])
-    products = float(sum(modes.pairs.products for modes in found.modes.values()))
-    return {
-        f"sweep.{method}.seconds": (found.seconds, "seconds"),
-        f"sweep.{method}.products": (products, "count"),
-        f"residual.{method}.median": (float(residuals.median()), "ratio"),
-        f"residual.{method}.largest": (float(residuals.max()), "ratio"),
-        f"residual.{method}.compressed.largest": (float(compressed.max()), "ratio"),
-        f"rank_one_share.{method}.median": (float(_readings(found, "share").median()), "ratio"),
-        f"windows.{method}.count": (float(windows), "count"),
-    }
+def _groups(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
+    return tuple(next(iter(swept.values())).groups)
 
 
-def _sweep_arrays(geometry: str, found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
-    modes = tuple(found.modes.values())
-    directions = _readings(found, "direction").mT  # (L, k, d)
-    scores = _readings(found, "scores")
-    arrays: Arrays = {
-        "values": torch.stack([m.pairs.values for m in modes]),
-        "residuals": _residuals(found),
-        "residuals.error": torch.stack([m.outside_error for m in modes]),
-        "converged": torch.stack([m.pairs.converged for m in modes]).to(torch.uint8),
-        "scores": scores,
-        "scores.second": _readings(found, "second"),
-        "scores.norm": _readings(found, "norm"),
-        "share": _readings(found, "share"),
-        "directions": directions.float(),
-        "examples": _readings(found, "examples"),
-        "examples.shares": _readings(found, "token_shares"),
-        **moved_tokens(lm, found.geometry, directions, scores.argmax(dim=1), batch, config.scoring.tokens),
-    }
-    return {f"{geometry}.{name}": array for name, array in arrays.items()}
-
-
-def _window_arrays(windows: Windows, task: Task) -> Arrays:
-    return {
+def _windows(windows: Windows, task: Task) -> Findings:
+    arrays = {
         "windows.input_ids": windows.input_ids,
         "windows.story": windows.story,
         "labels.matrix": task.labels.to(torch.uint8),
         "labels.train": task.train.to(torch.uint8)[:, None].expand(task.labels.shape),
     }
+    return Findings({}, arrays)
+
+
+def _rankings(
+    config: Config, lm: LanguageModel, batch: Batch, swept: Mapping[str, Sweep], task: Task, seed: int
+) -> Findings:
+    """How well the modes of every geometry, and principal components, rank the labels."""
+    began = time.perf_counter()
+    k = min(config.kernel.modes, len(task.labels) - 1, lm.d_model)
+    ranked = {method_of(geometry): scores(found) for geometry, found in swept.items()}
+    ranked[BASELINE] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
+    methods = {name: scored(name, values, task) for name, values in ranked.items()}
+    seconds: Figures = {"pca.seconds": (time.perf_counter() - began, "seconds")}
+    resamples = config.scoring.resamples
+    leads, spreads = intervals(list(methods.values()), BASELINE, task, resamples=resamples, seed=seed)
+    arrays = {f"{BASELINE}.scores": ranked[BASELINE].permute(1, 0, 2).float()}
+    each = [_ranking(method, ranked[name], task, _paper_layer(name, lm, swept)) for name, method in methods.items()]
+    return merged((Findings({**seconds, **leads}, arrays, spreads), *each))
+
+
+def _ranking(method: Method, ranked: Float[Tensor, "N layers k"], task: Task, paper_layer: int | None) -> Findings:
+    at_layer = {} if paper_layer is None else layer_figures(method, task, paper_layer, "paper_layer")
+    tables = {**mode_table(ranked, task), **choice_arrays(method)}
+    arrays = {f"{geometry_of(method.name)}.{name}": table for name, table in tables.items()}
+    return Findings({**method_figures(method, task), **at_layer}, arrays)
 
 
 def _occurring(arrays: Arrays) -> Tensor:
@@ -247,35 +175,7 @@ def _source_notes(lm: LanguageModel, windows: Windows) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _label_notes(windows: Windows, refused: Mapping[str, str]) -> tuple[str, ...]:
-    pos = pos_labels(windows.pos)
-    morphology = morphology_labels(windows.morphology)
-    kept = Labels(morphology.names, morphology.matrix).restrict([n for n in morphology.names if n not in refused])
-    notes = [
-        f"{r.first} and {r.second} are on almost the same windows (Jaccard {r.jaccard:.2f})" for r in repetitions(kept)
-    ]
-    notes += [
-        f"{t.label} is almost {t.pos} (purity {t.purity:.2f}, coverage {t.coverage:.2f})" for t in pos_twins(kept, pos)
-    ]
-    if refused:
-        notes.append("labels left out: " + "; ".join(f"{name} ({reason})" for name, reason in refused.items()))
-    return tuple(notes)
-
-
 def _interval_notes(spreads: Intervals) -> tuple[str, ...]:
     if spreads:
         return ()
     return ("no intervals: some resample of the stories leaves a label without a window; take more windows",)
-
-
-def _residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
-    notes = []
-    for geometry, found in swept.items():
-        residuals = _residuals(found)
-        rough = int((residuals > 0.5).sum())
-        if rough:
-            notes.append(
-                f"{geometry}: {rough} of {residuals.numel()} modes have an estimated residual above 0.5 in the full "
-                "kernel: read them as directions of a space, not one by one"
-            )
-    return tuple(notes)

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tangentlens.evidence.permutation import permutation_test
-from tangentlens.settings.figures import Figures, Findings
+from tangentlens.evidence.permutation import p_of_draws, permutation_test
+from tangentlens.figure_keys import Selectivity, SelectivityP, WordDrop
+from tangentlens.settings.figures import Figures, Findings, keyed
 from tangentlens.settings.gemma_alignment import intervals_over_stories
 from tangentlens.settings.gemma_config import ScoringConfig
-
-_PREFIX = "causal.gemma.ablate"
 
 
 @dataclass(frozen=True)
@@ -48,30 +47,29 @@ def ablation_figures(found: Ablations, methods: Sequence[str], config: ScoringCo
     for name, drops in found.drops.items():
         own, other = (side[0].tolist() for side in _sides(drops, found.labels, once))
         for label, mine, rest in zip(found.names, own, other, strict=True):
-            figures[f"{_PREFIX}.{label}.{name}.own"] = (mine, "percent")
-            figures[f"{_PREFIX}.{label}.{name}.other"] = (rest, "percent")
-    compared = {f"{name}.selectivity": drops for name, drops in found.drops.items()}
+            figures |= keyed({WordDrop(label, name, "own"): mine, WordDrop(label, name, "other"): rest})
+    compared = {Selectivity(name, "selectivity"): drops for name, drops in found.drops.items()}
     for method in methods:
-        compared[f"{method}.over_other_words"] = found.drops[method]
-        compared |= {
-            f"{method}.over_{name}": found.drops[method] - found.drops[name] for name in _others(found, method)
-        }
+        drops = found.drops[method]
+        compared[Selectivity(method, "over_other_words")] = drops
+        compared |= {Selectivity(method, f"over_{name}"): drops - found.drops[name] for name in _others(found, method)}
     _, of_window = found.story.unique(return_inverse=True)
 
     def statistic(weights: Float[Tensor, "B stories"]) -> Float[Tensor, "B K"]:
         rows = weights[:, of_window]
         return torch.stack([_selectivity(drops, found.labels, rows) for drops in compared.values()], dim=1)
 
-    keys, stories = [f"{_PREFIX}.macro.{name}" for name in compared], int(of_window.max()) + 1
+    keys, stories = [str(key) for key in compared], int(of_window.max()) + 1
     values = statistic(torch.ones(1, stories, dtype=torch.float64))[0].tolist()
     figures |= {key: (value, "percent") for key, value in zip(keys, values, strict=True)}
     spreads = intervals_over_stories(keys, statistic, stories, resamples=config.resamples, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     for method in methods:
-        figures[f"p_ablate.{method}.over_other_words"] = (_labels_p(found, method, config, generator), "probability")
+        figures |= keyed({SelectivityP(method, "over_other_words"): _labels_p(found, method, config, generator)})
         for name in _others(found, method):
-            p = _exchange_p(compared[f"{method}.over_{name}"], found.labels, config.permutations, generator)
-            figures[f"p_ablate.{method}.over_{name}"] = (p, "probability")
+            difference = compared[Selectivity(method, f"over_{name}")]
+            p = _exchange_p(difference, found.labels, config.permutations, generator)
+            figures |= keyed({SelectivityP(method, f"over_{name}"): p})
     return Findings(figures, intervals=spreads)
 
 
@@ -112,7 +110,7 @@ def _exchange_p(
 ) -> float:
     """One-sided p of the macro selectivity of a difference whose sign could as well be the other in every window."""
     once = torch.ones(1, len(labels), dtype=torch.float64)
-    observed = float(_selectivity(difference, labels, once)[0])
+    observed = _selectivity(difference, labels, once)[0]
     signs = torch.randint(2, (permutations, len(labels), 1), generator=generator).double() * 2 - 1
     null = torch.cat([_selectivity(sign * difference, labels, once) for sign in signs])
-    return float((1 + (null >= observed - 1e-12).sum()) / (1 + permutations))
+    return float(p_of_draws(null, observed))

@@ -9,19 +9,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tangentlens.alignment.ranking import auroc, average_precision
+from tangentlens.alignment.ranking import (
+    WeightedMeasure,
+    auroc,
+    average_precision_of_signs,
+    rank,
+    weighted_auroc,
+    weighted_average_precision,
+)
 from tangentlens.alignment.selection import (
     HeldOutScores,
     layers_chosen_on_train,
     paper_best_over_layers,
     select_modes,
 )
-from tangentlens.alignment.weighted_ranking import WeightedMeasure, weighted_auroc, weighted_average_precision
 from tangentlens.errors import NumericalError
 from tangentlens.evidence.auroc_inference import auroc_inference
 from tangentlens.evidence.bootstrap import WeightedStatistic, stratified_bootstrap_interval
-from tangentlens.evidence.corrections import corrected_p_values
-from tangentlens.settings.figures import Arrays, Figures, Intervals
+from tangentlens.evidence.corrections import holm
+from tangentlens.figure_keys import LabelScore, Macro, MacroKind
+from tangentlens.settings.figures import Arrays, Figures, Intervals, keyed
 
 FAMILIES = ("pos", "morph")
 MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_precision": weighted_average_precision}
@@ -29,7 +36,7 @@ MEASURES: Mapping[str, WeightedMeasure] = {"auroc": weighted_auroc, "average_pre
 
 @dataclass(frozen=True)
 class Task:
-    """What every method is judged by.
+    """What every method is evaluated by.
 
     Attributes:
         names: of the labels.
@@ -51,8 +58,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Layer, mode and sign chosen on the train half for each label, (L,)."""
+
+    layer: Int[Tensor, " L"]
+    mode: Int[Tensor, " L"]
+    sign: Float[Tensor, " L"]
+
+    def scores(self, every: Float[Tensor, "N layers k"]) -> Float[Tensor, "N L"]:
+        """Each label's chosen score of every window, with its sign."""
+        return every.double()[:, self.layer, self.mode] * self.sign
+
+
+@dataclass(frozen=True)
 class Method:
-    """One way to score windows, judged.
+    """One way to score windows, with its held-out scores.
 
     Attributes:
         name: how figures call it.
@@ -68,19 +88,36 @@ class Method:
     best: HeldOutScores
     test_scores: Float[Tensor, "n L"]
 
+    @property
+    def choice(self) -> Choice:
+        """What was chosen for each label."""
+        return Choice(self.chosen.layer, self.chosen.mode, self.chosen.sign)
 
-def method_of(geometry: str) -> str:
-    """How figures call the kernels of a geometry; those of the paper's have the plain name."""
-    return "entk" if geometry == "raw" else f"entk_{geometry}"
 
-
-def judged(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
+def scored(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method:
     """A method's scores with everything chosen on the train half."""
     every = select_modes(scores, task.labels, task.train)
     chosen = layers_chosen_on_train(every)
-    test: Tensor = scores[~task.train].double()
-    picked = test[:, chosen.layer, chosen.mode] * chosen.sign
+    picked = Choice(chosen.layer, chosen.mode, chosen.sign).scores(scores[~task.train])
     return Method(name, every, chosen, paper_best_over_layers(every), picked)
+
+
+def choice_arrays(method: Method) -> Arrays:
+    """What the train half chose for each label: mode and sign in every layer, the layer, its mode."""
+    return {
+        "chosen.mode": method.every.mode,
+        "chosen.sign": method.every.sign.to(torch.int8),
+        "layer": method.chosen.layer,
+        "mode": method.chosen.mode,
+    }
+
+
+def stored_choice(arrays: Mapping[str, Tensor], prefix: str, scores: Float[Tensor, "N layers k"], task: Task) -> Choice:
+    """The choice that the measurement stored; made again where a run of before lacks the signs."""
+    if f"{prefix}.chosen.sign" not in arrays:
+        return scored("", scores, task).choice
+    layer, mode, signs = (arrays[f"{prefix}.{name}"] for name in ("layer", "mode", "chosen.sign"))
+    return Choice(layer, mode, signs.double().gather(0, layer[None])[0])
 
 
 def method_figures(method: Method, task: Task) -> Figures:
@@ -91,27 +128,29 @@ def method_figures(method: Method, task: Task) -> Figures:
         if not members:
             continue
         for measure in ("auroc", "average_precision", "precision_at_quota", "enrichment"):
-            unit = "ratio"
-            values = getattr(method.chosen, measure)[members]
-            figures[f"{measure}.{family}.macro.{method.name}"] = (float(values.mean()), unit)
-            best = getattr(method.best, measure)[members]
-            figures[f"{measure}.{family}.macro.best_over_layers.{method.name}"] = (float(best.mean()), unit)
-            for place, value in zip(members, values.tolist(), strict=True):
-                figures[f"{measure}.{family}.label.{task.names[place]}.{method.name}"] = (value, unit)
+            values, best = (getattr(found, measure)[members] for found in (method.chosen, method.best))
+            labels = [LabelScore(measure, family, task.names[place], method.name) for place in members]
+            figures |= keyed(
+                {
+                    Macro(measure, family, method.name): float(values.mean()),
+                    MacroKind(measure, family, "best_over_layers", method.name): float(best.mean()),
+                    **dict(zip(labels, values.tolist(), strict=True)),
+                }
+            )
     return figures
 
 
 def layer_figures(method: Method, task: Task, layer: int, name: str) -> Figures:
     """Macro figures at one layer, mode and sign chosen on the train half."""
-    return {
-        f"{measure}.{family}.macro.{name}.{method.name}": (
-            float(getattr(method.every, measure)[layer, task.members(family)].mean()),
-            "ratio",
-        )
-        for measure in MEASURES
-        for family in FAMILIES
-        if task.members(family)
-    }
+    return keyed(
+        {
+            MacroKind(measure, family, name, method.name): float(
+                getattr(method.every, measure)[layer, task.members(family)].mean()
+            )
+            for measure in MEASURES
+            for family in _macro_families(task)
+        }
+    )
 
 
 def intervals(
@@ -130,7 +169,7 @@ def intervals(
     figures: Figures = {}
     for measure, weighted in MEASURES.items():
         keys = [key for method in methods for key in _keys(measure, method.name, task)]
-        lead_keys = [f"{measure}.{family}.macro.lead.{name}" for name in leads for family in families]
+        lead_keys = [str(MacroKind(measure, family, "lead", name)) for name in leads for family in families]
         statistic = partial(_with_leads, weighted, methods, baseline, labels, of_window, task)
         found |= intervals_over_stories([*keys, *lead_keys], statistic, len(stories), resamples=resamples, seed=seed)
         values = statistic(torch.ones(1, len(stories), dtype=torch.float64))[0].tolist()[len(keys) :]
@@ -179,12 +218,12 @@ def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
     sign = torch.where(above >= 0.5, 1.0, -1.0)
     test, labels = flat[~task.train], task.labels[~task.train]
     found = auroc_inference(test, labels, sign, clusters=task.story[~task.train])
-    positive, negative = average_precision(test, labels), average_precision(-test, labels)
+    positive, negative = average_precision_of_signs(rank(test), labels.double())
     tables = {
         "auroc": found.value,
         "auroc.low": found.low,
         "auroc.high": found.high,
-        "p": corrected_p_values(found.p, "holm"),
+        "p": holm(found.p),
         "average_precision": torch.where(sign > 0, positive, negative),
     }
     shape = (layers, k, len(task.names))
@@ -193,10 +232,9 @@ def mode_table(scores: Float[Tensor, "N layers k"], task: Task) -> Arrays:
 
 
 def _keys(measure: str, method: str, task: Task) -> list[str]:
-    labels = [
-        f"{measure}.{family}.label.{name}.{method}" for name, family in zip(task.names, task.families, strict=True)
-    ]
-    return [*labels, *(f"{measure}.{family}.macro.{method}" for family in _macro_families(task))]
+    named = zip(task.families, task.names, strict=True)
+    labels = [str(LabelScore(measure, family, name, method)) for family, name in named]
+    return [*labels, *(str(Macro(measure, family, method)) for family in _macro_families(task))]
 
 
 def _macro_families(task: Task) -> list[str]:

@@ -1,7 +1,7 @@
 """Which geometry, which weights and which score of a mode do best: chosen on the train half, reported on the test half.
 
 A choice with more candidates finds a better one by chance alone. So the train half is divided once more: modes, signs
-and layers come from one half of it, and the choice is judged by the other.
+and layers come from one half of it, and the choice is evaluated on the other.
 """
 
 from collections.abc import Mapping

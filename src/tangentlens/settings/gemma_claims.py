@@ -4,19 +4,20 @@ evidence/claims.py holds the rule by which they are judged. One model is one see
 """
 
 from tangentlens.evidence.claims import Claim
+from tangentlens.figure_keys import Macro, MacroKind, Selectivity, SelectivityP
 
 _NO_LEAD = "no lead over as many principal components"
 
 
 def _lead(name: str, statement: str, measure: str, family: str, method: str) -> Claim:
-    p = f"p_lead.{measure}.{family}.macro.{method}"
-    return Claim(name, statement, f"{measure}.{family}.macro.lead.{method}", 0.0, _NO_LEAD, p=p)
+    key, p = MacroKind(measure, family, "lead", method), Macro(f"p_lead.{measure}", family, method)
+    return Claim(name, statement, str(key), 0.0, _NO_LEAD, p=str(p))
 
 
 def _selective(name: str, statement: str, method: str, control: str, words: str) -> Claim:
     """The p is the exchange test's, over windows."""
-    key = f"causal.gemma.ablate.macro.{method}.over_{control}"
-    return Claim(name, statement, key, 0.0, words, p=f"p_ablate.{method}.over_{control}")
+    key, p = (kind(method, f"over_{control}") for kind in (Selectivity, SelectivityP))
+    return Claim(name, statement, str(key), 0.0, words, p=str(p))
 
 
 CLAIMS: tuple[Claim, ...] = (

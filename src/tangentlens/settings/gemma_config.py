@@ -2,29 +2,26 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tangentlens.data.labelling import DEFAULT_PIPELINE
 from tangentlens.data.text import TINY_STORIES
 from tangentlens.data.window_search import PAPER_POS
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from tangentlens.settings.section import Section
 
 Geometry = Literal["raw", "centred", "fisher"]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The language model."""
 
-    model_config = _FROZEN
     name: str = Field(default="google/gemma-3-270m", min_length=1, description="a hub id, a folder or a GGUF file")
     revision: str | None = Field(default=None, description="commit, branch or tag of a hub model")
 
 
-class TextConfig(BaseModel):
+class TextConfig(Section):
     """Where the stories come from."""
 
-    model_config = _FROZEN
     source: Literal["auto", "hub", "file", "written"] = Field(
         default="auto", description="auto: the hub where it can be reached, else stories that the model writes"
     )
@@ -34,10 +31,9 @@ class TextConfig(BaseModel):
     written: int = Field(default=4000, ge=1, description="stories that the model writes at most, for source = written")
 
 
-class WindowsConfig(BaseModel):
+class WindowsConfig(Section):
     """Which windows, as many for each part of speech."""
 
-    model_config = _FROZEN
     count: int = Field(default=1024, ge=16, description="N, a multiple of the number of parts of speech")
     pos: tuple[str, ...] = Field(default=PAPER_POS, min_length=2, description="parts of speech of the next word")
     length: int = Field(default=64, ge=2, description="tokens of a window")
@@ -47,20 +43,18 @@ class WindowsConfig(BaseModel):
     allow_fewer: bool = Field(default=False, description="go on where a quota cannot be filled")
 
 
-class LabelsConfig(BaseModel):
+class LabelsConfig(Section):
     """What words are labelled by, and which labels can be tested."""
 
-    model_config = _FROZEN
     pipeline: str = Field(default=DEFAULT_PIPELINE, description="a spaCy pipeline, or stanza:LANGUAGE")
     support: int = Field(default=30, ge=4, description="windows that a morphological label needs")
     distinct: int = Field(default=12, ge=1, description="different words that it needs")
     largest_share: float = Field(default=0.5, gt=0, le=1, description="most that one word may make up of it")
 
 
-class KernelConfig(BaseModel):
+class KernelConfig(Section):
     """The kernels and their modes."""
 
-    model_config = _FROZEN
     groups: str | tuple[str, ...] = Field(
         default="down_proj", description='"down_proj" (the paper\'s), "weights", or patterns over parameter names'
     )
@@ -75,25 +69,23 @@ class KernelConfig(BaseModel):
 
     @property
     def sweep_options(self) -> dict[str, Any]:
-        """What `sweep` is told in every geometry."""
+        """Options of `sweep` in every geometry."""
         return self.model_dump(exclude={"geometries"})
 
 
-class ScoringConfig(BaseModel):
+class ScoringConfig(Section):
     """How modes are scored, and what is kept of them for the report."""
 
-    model_config = _FROZEN
     resamples: int = Field(default=2000, ge=1, description="bootstrap samples of stories behind each interval")
     permutations: int = Field(default=1000, ge=1, description="random orders of the labels behind each p")
     examples: int = Field(default=20, ge=2, description="windows shown of each mode, half of them the lowest")
     tokens: int = Field(default=12, ge=1, description="tokens shown that a mode raises, and as many that it lowers")
 
 
-class Config(BaseModel):
+class Config(Section):
     """Grammar in the kernels of a language model."""
 
-    model_config = _FROZEN
-    setting: Literal["gemma"] = Field(default="gemma", description="which setting this config belongs to")
+    setting: Literal["language"] = Field(default="language", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one set of windows for each")
     model: ModelConfig = Field(default=ModelConfig(), description="the network")
     text: TextConfig = Field(default=TextConfig(), description="the stories")

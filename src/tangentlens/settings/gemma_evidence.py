@@ -16,6 +16,7 @@ from tangentlens.alignment.selection import held_out_statistic
 from tangentlens.baselines.residual_stream import residual_stream
 from tangentlens.evidence.paired import paired_comparison
 from tangentlens.evidence.permutation import permutation_test
+from tangentlens.figure_keys import LabelScore, Macro, family_of, method_of
 from tangentlens.interventions.directions import random_directions
 from tangentlens.interventions.edits import without_directions
 from tangentlens.interventions.last_token import LastTokens, last_tokens
@@ -23,9 +24,9 @@ from tangentlens.models.language_model import LanguageModel, language_model
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.settings.evidence_config import evidence_generator
-from tangentlens.settings.figures import Figures, Findings, measured_in_parts
+from tangentlens.settings.figures import Figures, Findings, keyed, measured_in_parts
 from tangentlens.settings.gemma_ablation import Ablations, ablation_figures
-from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Method, Task, judged, method_of
+from tangentlens.settings.gemma_alignment import FAMILIES, MEASURES, Choice, Task, stored_choice
 from tangentlens.settings.gemma_config import Config
 
 _WINDOWS = 32  # whose probabilities of all tokens are in memory together
@@ -35,13 +36,13 @@ _RANDOM_NAME = "random"
 
 @dataclass(frozen=True)
 class _Subject:
-    """A stored seed: its task, and every method judged on it."""
+    """A stored seed: its task, and what every method's modes give and were chosen for."""
 
     config: Config
     measured: Measurement
     task: Task
     scores: Mapping[str, Float[Tensor, "N layers k"]]
-    methods: Mapping[str, Method]
+    choices: Mapping[str, Choice]
 
     def random(self, purpose: str) -> torch.Generator:
         return evidence_generator(self.measured.seed, purpose)
@@ -53,7 +54,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     Args:
         config: the setting.
         measured: what `measure` found of the seed.
-        progress: told the parts.
+        progress: receives the parts.
     """
     seed, parts = measured.seed, (_permutations, _comparisons, _ablations)
     return measured_in_parts(seed, _subject(config, measured), parts, f"seed {seed}: evidence", progress)
@@ -61,7 +62,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
 
 def _subject(config: Config, measured: Measurement) -> _Subject:
     arrays, words = measured.arrays, measured.words
-    families = tuple("pos" if family == "pos" else "morph" for family in words["labels.family"])
+    families = tuple(map(family_of, words["labels.family"]))
     task = Task(
         words["labels.names"],
         families,
@@ -69,9 +70,10 @@ def _subject(config: Config, measured: Measurement) -> _Subject:
         arrays["labels.train"][:, 0].bool(),
         arrays["windows.story"],
     )
-    named = {method_of(geometry): arrays[f"{geometry}.scores"] for geometry in words["geometries"]}
-    scores = {name: found.permute(1, 0, 2) for name, found in {**named, "pca": arrays["pca.scores"]}.items()}
-    return _Subject(config, measured, task, scores, {name: judged(name, found, task) for name, found in scores.items()})
+    prefixes = {**{method_of(geometry): geometry for geometry in words["geometries"]}, "pca": "pca"}
+    scores = {name: arrays[f"{prefix}.scores"].permute(1, 0, 2) for name, prefix in prefixes.items()}
+    choices = {name: stored_choice(arrays, prefix, scores[name], task) for name, prefix in prefixes.items()}
+    return _Subject(config, measured, task, scores, choices)
 
 
 def _permutations(subject: _Subject) -> Findings:
@@ -91,8 +93,8 @@ def _permutations(subject: _Subject) -> Findings:
             permutations=subject.config.scoring.permutations,
         )
         for place, (label, family) in enumerate(zip(task.names, task.families, strict=True)):
-            figures[f"p.{family}.label.{label}.{name}"] = (float(found.p[place]), "probability")
-            figures[f"p_family.{family}.label.{label}.{name}"] = (float(found.p_family[place]), "probability")
+            for measure, p in (("p", found.p), ("p_family", found.p_family)):
+                figures |= keyed({LabelScore(measure, family, label, name): float(p[place])})
         figures[f"p_global.{name}"] = (found.p_global, "probability")
         figures[f"null.auroc.macro.{name}"] = (float(found.null[:, task.members("pos")].mean()), "ratio")
     return Findings(figures)
@@ -101,26 +103,27 @@ def _permutations(subject: _Subject) -> Findings:
 def _comparisons(subject: _Subject) -> Findings:
     """Each geometry's modes against principal components on the same windows: does one rank better?"""
     figures: Figures = {}
-    task, pca = subject.task, subject.methods["pca"]
-    labels = task.labels[~task.train]
-    for (measure, weighted), name, family in product(MEASURES.items(), subject.methods, FAMILIES):
+    task, tested = subject.task, ~subject.task.train
+    labels = task.labels[tested]
+    picked = {name: choice.scores(subject.scores[name][tested]) for name, choice in subject.choices.items()}
+    for (measure, weighted), name, family in product(MEASURES.items(), picked, FAMILIES):
         members = task.members(family)
         if name == "pca" or not members:
             continue
         found = paired_comparison(
             weighted,
-            subject.methods[name].test_scores[:, members],
-            pca.test_scores[:, members],
+            picked[name][:, members],
+            picked["pca"][:, members],
             labels[:, members],
             torch.zeros(len(labels)),
             random=np.random.default_rng(subject.measured.seed),
             resamples=1,  # intervals are those over stories, which the run has
             permutations=subject.config.scoring.permutations,
         )
-        figures[f"p_lead.{measure}.{family}.macro.{name}"] = (found.macro_p, "probability")
-        for place, label in enumerate(members):
-            key = f"p_lead.{measure}.{family}.label.{task.names[label]}.{name}"
-            figures[key] = (float(found.p_family[place]), "probability")
+        lead = f"p_lead.{measure}"
+        figures |= keyed({Macro(lead, family, name): found.macro_p})
+        for place, p in zip(members, found.p_family.tolist(), strict=True):
+            figures |= keyed({LabelScore(lead, family, task.names[place], name): p})
     return Findings(figures)
 
 
@@ -152,7 +155,7 @@ def _ablations(subject: _Subject) -> Findings:
     stacked[_RANDOM_NAME] = torch.stack([stacked.pop(name) for name in draws]).mean(dim=0)
     labels = task.labels[test][:, task.members("pos")]
     examined = Ablations(tuple(names), labels, task.story[test], stacked)
-    kernels = [name for name in subject.methods if name != "pca"]
+    kernels = [name for name in subject.choices if name != "pca"]
     return ablation_figures(examined, kernels, subject.config.scoring, subject.measured.seed)
 
 
@@ -164,8 +167,8 @@ def _directions(
     names = [name for name, _ in lm.blocks]
     groups = subject.measured.words["groups"]
     for place in task.members("pos"):
-        for name, method in subject.methods.items():
-            layer, mode = int(method.chosen.layer[place]), int(method.chosen.mode[place])
+        for name, choice in subject.choices.items():
+            layer, mode = int(choice.layer[place]), int(choice.mode[place])
             block = layer if name == "pca" else _block_of(groups[layer], names)
             values = stream[block][task.train]
             around = values.mean(dim=0)
@@ -173,8 +176,8 @@ def _directions(
             carried = (values - around).T @ (q - q.mean())
             yield (task.names[place], name), (block, (carried / carried.norm())[:, None], around)
         generator = subject.random(f"ablation {task.names[place]}")
-        first = next(iter(subject.methods.values()))
-        block = _block_of(groups[int(first.chosen.layer[place])], names)
+        first = next(iter(subject.choices.values()))
+        block = _block_of(groups[int(first.layer[place])], names)
         around = stream[block][task.train].mean(dim=0)
         for draw in range(_RANDOM):
             yield (

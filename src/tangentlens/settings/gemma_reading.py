@@ -13,8 +13,8 @@ from tangentlens.kernels.swept_modes import SweptModes
 from tangentlens.kernels.token_shares import token_shares
 
 
-def reading(length: int, examples: int) -> Reading:
-    """A reading of windows of `length` tokens that shows `examples` of them for each mode.
+def recorder(length: int, examples: int) -> Reading:
+    """A recorder of every mode's statistics on windows of `length` tokens; it shows `examples` of them.
 
     It gives, for N windows, d coordinates of the geometry and k modes:
         scores (N, k)           signed projection on the mode's first singular direction (arXiv 2510.00468)

@@ -8,32 +8,23 @@ sense says what changes first, not that one could have told in time.
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.dynamics import central_differences, crossing, peak, transition
-from tangentlens.settings.figures import Figures
+from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.figures import Figures, Findings
+from tangentlens.settings.subject import Curves, Subject
 
 EARLY, HALF = 0.1, 0.5
 
 
-def lead_figures(
-    epochs: Float[Tensor, " E"] | Tensor,
-    accuracy: Float[Tensor, " E"],
-    loss: Float[Tensor, " E"],
-    overlap: Float[Tensor, " E"],
-    null_overlaps: Float[Tensor, "E R"],
-    *,
-    threshold: float,
-) -> Figures:
-    """Figures on times, in epochs; NaN where a curve has no such time.
+def lead(subject: Subject, _options: EvidenceConfig) -> Findings:
+    """How near the kernel's change comes to the onset of generalisation, and whether it comes before."""
+    return Findings({} if subject.curves is None else lead_figures(subject.curves))
 
-    Args:
-        epochs: (E,) of the checkpoints.
-        accuracy, loss: (E,) on the test rows.
-        overlap: (E,) of the modes with the features.
-        null_overlaps: (E, R) of the same modes with random feature spaces of the same dimension.
-        threshold: test accuracy whose crossing is the onset.
+
+def lead_figures(curves: Curves) -> Figures:
+    """Figures on times, in epochs; NaN where a curve has no such time.
 
     Returns:
         `dynamics.onset_peak_distance`: |onset - peak of the overlap's growth|.
@@ -41,17 +32,18 @@ def lead_figures(
         `dynamics.lead.half`, `.early`: time of accuracy less time of overlap, at half and a tenth of the way.
         `dynamics.lead_over_loss.half`, `.early`: time of the test loss less time of the overlap.
     """
-    times = transition(epochs, accuracy, overlap, threshold=threshold)
-    distances = [abs(times.onset - _peak(epochs, curve)) for curve in null_overlaps.T]
+    epochs = curves.epochs
+    times = transition(epochs, curves.accuracy, curves.overlap, threshold=curves.threshold)
+    distances = [abs(times.onset - _peak(epochs, curve)) for curve in curves.null_overlaps.T]
     known = [distance for distance in distances if not math.isnan(distance)]
     figures: Figures = {
         "dynamics.onset_peak_distance": (abs(times.onset_minus_peak), "epoch"),
         "null.random_features.onset_peak_distance": (sum(known) / len(known) if known else math.nan, "epoch"),
     }
     for name, share in (("half", HALF), ("early", EARLY)):
-        own = time_of_share(epochs, overlap, share)
-        figures[f"dynamics.lead.{name}"] = (time_of_share(epochs, accuracy, share) - own, "epoch")
-        figures[f"dynamics.lead_over_loss.{name}"] = (time_of_share(epochs, loss, share) - own, "epoch")
+        own = time_of_share(epochs, curves.overlap, share)
+        figures[f"dynamics.lead.{name}"] = (time_of_share(epochs, curves.accuracy, share) - own, "epoch")
+        figures[f"dynamics.lead_over_loss.{name}"] = (time_of_share(epochs, curves.loss, share) - own, "epoch")
     return figures
 
 

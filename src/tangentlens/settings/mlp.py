@@ -12,29 +12,32 @@ Arrays of one seed, E checkpoints, N = p^2 inputs, h = floor(p/2):
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
-from tangentlens.alignment.cliffs import Cliff, find_cliffs, paper_blocks
+from tangentlens.alignment.cliffs import Cliff, paper_blocks
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
-from tangentlens.data.modular_addition import labels, one_hot_inputs, one_hot_targets, train_test_split
+from tangentlens.data.modular_addition import Split, labels, one_hot_inputs, one_hot_targets, train_test_split
 from tangentlens.dynamics import central_differences, transition
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
+from tangentlens.figure_keys import WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
 from tangentlens.kernels import EmpiricalNTK, entk
-from tangentlens.linearised import compare_linearised
+from tangentlens.linearised import Comparison, compare_linearised
 from tangentlens.networks.quadratic_mlp import QuadraticMLP
+from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import DenseOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, keyed, measurement
 from tangentlens.settings.frequency_film import FilmFeatures, film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import (
     accuracy_figures,
@@ -46,45 +49,34 @@ from tangentlens.settings.modular_addition import (
     training_arrays,
     transition_figures,
 )
-from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
+from tangentlens.settings.section import Section
 from tangentlens.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Modular addition over all p^2 pairs."""
 
-    model_config = _FROZEN
     p: int = Field(default=29, ge=5, description="modulus; there are p^2 inputs")
     train_fraction: float = Field(default=0.7, gt=0, lt=1, description="share of the pairs to train on")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The quadratic MLP."""
 
-    model_config = _FROZEN
     width: int = Field(default=512, ge=1, description="hidden units")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """How the kernel is read."""
 
-    model_config = _FROZEN
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
     ridge: float = Field(default=1e-6, ge=0, description="of the linearised predictor, relative to the mean diagonal")
 
 
-class Config(BaseModel):
+class Config(Section):
     """The first setting of the paper; every default is the paper's where the paper has one."""
 
-    model_config = _FROZEN
     setting: Literal["mlp"] = Field(default="mlp", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=tuple(range(10)), min_length=1, description="one network for each seed")
     data: DataConfig = Field(default=DataConfig(), description="the task")
@@ -98,7 +90,33 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Drawn:
+    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
+
+    inputs: Float[Tensor, "N inputs"]
+    labels: Int[Tensor, " N"]
+    split: Split
+    model: QuadraticMLP
+    generator: torch.Generator
+
+    def train(self, training: TrainingConfig) -> Iterator[Checkpoint]:
+        """Train the model in place, on the mean squared error."""
+        rows = self.split
+        return train(
+            self.model, self.inputs, self.labels, rows.train, rows.test, mean_squared_error, training, self.generator
+        )
+
+
+def draw(config: Config, seed: int) -> Drawn:
+    """The data and the untrained network of a seed."""
+    p, generator = config.data.p, torch.Generator().manual_seed(seed)
+    inputs = one_hot_inputs(p)
+    split = train_test_split(len(inputs), config.data.train_fraction, generator)
+    return Drawn(inputs, labels(p), split, QuadraticMLP(p, config.model.width, generator), generator)
+
+
+@dataclass(frozen=True)
+class KernelModes:
     """The kernel of the model as it stands, with its leading eigenpairs."""
 
     ntk: EmpiricalNTK
@@ -109,7 +127,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Moment:
+class _Record:
     """What is kept of one checkpoint."""
 
     checkpoint: Checkpoint
@@ -128,64 +146,66 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
 
     Args:
         config: the setting.
-        seed: of the split and the weights, drawn in this order from one generator (then the mini-batches, if any).
-        progress: told the checkpoints.
+        seed: of the network.
+        progress: receives the checkpoints.
 
     Raises:
         NumericalError: training diverged.
     """
-    p, generator = config.data.p, torch.Generator().manual_seed(seed)
-    inputs = one_hot_inputs(p)
-    split = train_test_split(len(inputs), config.data.train_fraction, generator)
-    model = QuadraticMLP(p, config.model.width, generator)
-    families = {name: fourier_family(name, p) for name in FAMILIES}
-    bases = family_bases(p)
-    pictured = film_features(_film_families(families))
-    nulls = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
-
-    moments: list[_Moment] = []
-    stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
-    progress(stage, 0, steps)
-    for checkpoint in train(
-        model, inputs, labels(p), split.train, split.test, mean_squared_error, config.training, generator
-    ):
-        reading = read_kernel(model, inputs, config)
-        moments.append(_moment(checkpoint, reading, bases, nulls, pictured, p))
-        progress(stage, len(moments), steps)
-
-    # Training has ended: the model, its kernel and its eigenpairs are those of the last checkpoint.
-    groups = {name: _eigenpairs(reading.ntk[name].dense().to(torch.float64), config) for name in reading.ntk.groups}
-    cliffs = _cliffs(reading.pairs, config)
-    curves = _curves(moments)
+    p, drawn = config.data.p, draw(config, seed)
+    families, bases = {name: fourier_family(name, p) for name in FAMILIES}, family_bases(p)
+    records, last = _follow(config, drawn, bases, seed, progress)
+    groups = {name: _eigenpairs(last.ntk[name].dense().to(torch.float64), config) for name in last.ntk.groups}
+    curves, cliffs, vectors = _curves(records), config.analysis.cliffs(last.pairs.values), last.pairs.vectors
     times = transition(
         curves["epoch"], curves["test.accuracy"], curves["overlap.sum"], threshold=config.analysis.onset_accuracy
-    )
-    with torch.no_grad():
-        outputs = model(inputs)
-    linearised = compare_linearised(
-        reading.kernel, outputs, one_hot_targets(p), split.train, split.test, ridge=config.analysis.ridge
     )
     return measurement(
         seed,
         figures={
-            **_overlap_figures(moments[-1].overlaps),
+            **_overlap_figures(records[-1].overlaps),
             **_group_figures(groups, bases, p),
-            **_cost_figures(moments),
-            **accuracy_figures(moments[-1].checkpoint),
+            **_cost_figures(records),
+            **accuracy_figures(records[-1].checkpoint),
             **transition_figures(times),
             **cliff_figures(cliffs, p),
-            **linearised_figures(*linearised),
+            **linearised_figures(*_linearised(config, drawn, last)),
         },
         arrays={
             **curves,
-            **_last_arrays(moments[-1], groups, cliffs),
-            "modes": reading.pairs.vectors.to(torch.float32),
-            **{f"parameter.{name}": value for name, value in moments[-1].checkpoint.state.items()},
-            **heatmap_arrays(reading.pairs.vectors, families, p),
-            **rotated_arrays(reading.pairs.vectors, p),
+            **_last_arrays(records[-1], groups, cliffs),
+            "modes": vectors.to(torch.float32),
+            **{f"parameter.{name}": value for name, value in records[-1].checkpoint.state.items()},
+            **heatmap_arrays(vectors, families, p),
+            **rotated_arrays(vectors, p),
         },
-        notes=notes(times, cliffs, [moment.converged for moment in moments], p),
+        notes=notes(times, cliffs, [record.converged for record in records], p),
     )
+
+
+def _follow(
+    config: Config, drawn: Drawn, bases: Mapping[str, Tensor], seed: int, progress: Progress
+) -> tuple[list[_Record], KernelModes]:
+    """Train the drawn network; what is kept of every checkpoint, and the kernel of the last one."""
+    p = config.data.p
+    pictured = film_features(_film_families(p))
+    nulls = config.evidence.random_spaces(len(drawn.inputs), bases["sum"].shape[1], seed)
+    records: list[_Record] = []
+    stage, steps = f"seed {seed}: training and kernel", checkpoints(config.training)
+    progress(stage, 0, steps)
+    for checkpoint in drawn.train(config.training):
+        kernel_modes = read_kernel(drawn.model, drawn.inputs, config)
+        records.append(_record(checkpoint, kernel_modes, bases, nulls, pictured, p))
+        progress(stage, len(records), steps)
+    return records, kernel_modes
+
+
+def _linearised(config: Config, drawn: Drawn, last: KernelModes) -> tuple[Comparison, Comparison]:
+    """The linearised predictor with the kernel of the trained network, around it and around zero."""
+    with torch.no_grad():
+        outputs = drawn.model(drawn.inputs)
+    targets, rows = one_hot_targets(config.data.p), drawn.split
+    return compare_linearised(last.kernel, outputs, targets, rows.train, rows.test, ridge=config.analysis.ridge)
 
 
 def family_bases(p: int) -> dict[str, Float[Tensor, "N r"]]:
@@ -205,14 +225,14 @@ def block_overlaps(vectors: Float[Tensor, "N k"], bases: Mapping[str, Tensor], p
     }
 
 
-def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> Reading:
+def read_kernel(model: QuadraticMLP, inputs: Float[Tensor, "N inputs"], config: Config) -> KernelModes:
     """Kernel and leading eigenpairs of the model as it stands."""
     start = time.perf_counter()
     ntk = entk(model, inputs, outputs="trace", groups="parameter")
     kernel = ntk.total.dense().to(torch.float64)
     middle = time.perf_counter()
     pairs = _eigenpairs(kernel, config)
-    return Reading(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
+    return KernelModes(ntk, kernel, pairs, middle - start, time.perf_counter() - middle)
 
 
 def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
@@ -221,35 +241,22 @@ def _eigenpairs(kernel: Float[Tensor, "N N"], config: Config) -> Eigenpairs:
     return top_eigenpairs(DenseOperator(kernel), k=k, tol=config.analysis.residual_tolerance)
 
 
-def _cliffs(pairs: Eigenpairs, config: Config) -> tuple[Cliff, ...]:
-    analysis = config.analysis
-    return find_cliffs(
-        pairs.values,
-        noise_floor=analysis.cliff_noise_floor,
-        neighbours=analysis.cliff_neighbours,
-        level=analysis.cliff_level,
-    )
-
-
-def _film_families(families: Mapping[str, FeatureFamily]) -> dict[str, tuple[FeatureFamily, ...]]:
+def _film_families(p: int) -> dict[str, tuple[FeatureFamily, ...]]:
     """What the paper's first block is about, then its second."""
-    return {
-        "input": (families["n"], families["m"]),
-        "sum": (families["sum"],),
-        "difference": (families["difference"],),
-    }
+    blocks = {"input": ("n", "m"), "sum": ("sum",), "difference": ("difference",)}
+    return {name: tuple(fourier_family(family, p) for family in families) for name, families in blocks.items()}
 
 
-def _moment(
+def _record(
     checkpoint: Checkpoint,
-    reading: Reading,
+    kernel_modes: KernelModes,
     bases: Mapping[str, Tensor],
     nulls: Tensor,
     pictured: FilmFeatures,
     p: int,
-) -> _Moment:
-    pairs = reading.pairs
-    return _Moment(
+) -> _Record:
+    pairs = kernel_modes.pairs
+    return _Record(
         checkpoint=checkpoint,
         spectrum=pairs.values,
         overlaps=block_overlaps(pairs.vectors, bases, p),
@@ -257,12 +264,12 @@ def _moment(
         film=film_frame(pairs.vectors[:, : paper_blocks(p)[1].stop], pictured),
         worst_residual=float(pairs.residuals.max()),
         converged=bool(pairs.converged.all()),
-        kernel_seconds=reading.kernel_seconds,
-        eigen_seconds=reading.eigen_seconds,
+        kernel_seconds=kernel_modes.kernel_seconds,
+        eigen_seconds=kernel_modes.eigen_seconds,
     )
 
 
-def _last_arrays(last: _Moment, groups: Mapping[str, Eigenpairs], cliffs: tuple[Cliff, ...]) -> Arrays:
+def _last_arrays(last: _Record, groups: Mapping[str, Eigenpairs], cliffs: tuple[Cliff, ...]) -> Arrays:
     return {
         **{f"spectrum.group.{name}": pairs.values for name, pairs in groups.items()},
         **{f"singular_values.{name}": last.overlaps[name].singular_values for name in ("sum", "difference")},
@@ -270,41 +277,42 @@ def _last_arrays(last: _Moment, groups: Mapping[str, Eigenpairs], cliffs: tuple[
     }
 
 
-def _curves(moments: list[_Moment]) -> Arrays:
-    arrays = training_arrays([moment.checkpoint for moment in moments])
+def _curves(records: list[_Record]) -> Arrays:
+    arrays = training_arrays([record.checkpoint for record in records])
     for name in ("input", "sum", "difference"):
-        percents = [moment.overlaps[name].percent for moment in moments]
+        percents = [record.overlaps[name].percent for record in records]
         arrays[f"overlap.{name}"] = torch.tensor(percents, dtype=torch.float64)
     arrays["overlap.sum.derivative"] = central_differences(arrays["epoch"], arrays["overlap.sum"])
-    arrays["overlap.null"] = torch.stack([moment.null_overlaps for moment in moments]).to(torch.float32)
-    arrays["spectrum.total"] = torch.stack([moment.spectrum for moment in moments])
-    return {**arrays, **film_arrays([moment.film for moment in moments])}
+    arrays["overlap.null"] = torch.stack([record.null_overlaps for record in records]).to(torch.float32)
+    arrays["spectrum.total"] = torch.stack([record.spectrum for record in records])
+    return {**arrays, **film_arrays([record.film for record in records])}
 
 
 def _overlap_figures(overlaps: Mapping[str, SubspaceOverlap]) -> Figures:
-    figures: Figures = {"overlap.first_cliff.percent": (overlaps["input"].percent, "percent")}
+    figures = keyed({Overlap("first_cliff"): overlaps["input"].percent})
     for name in ("sum", "difference"):
-        figures[f"overlap.{name}.percent"] = (overlaps[name].percent, "percent")
-        figures[f"overlap.{name}.smallest_singular_value"] = (float(overlaps[name].singular_values[-1]), "ratio")
+        found = overlaps[name]
+        figures |= keyed({Overlap(name): found.percent, SmallestCosine(name): float(found.singular_values[-1])})
     return figures
 
 
 def _group_figures(groups: Mapping[str, Eigenpairs], bases: Mapping[str, Tensor], p: int) -> Figures:
     """Percent of a family inside the modes of both blocks of one parameter's own kernel."""
     modes = [mode for block in paper_blocks(p) for mode in block]
-    found = {
-        f"overlap.group.{group}.{name}.percent": overlap_of_bases(pairs.vectors[:, modes], bases[name]).percent
-        for group, pairs in groups.items()
-        for name in ("n", "m", "sum", "difference")
-    }
-    return {key: (value, "percent") for key, value in found.items()}
+    return keyed(
+        {
+            GroupOverlap(group, name): overlap_of_bases(pairs.vectors[:, modes], bases[name]).percent
+            for group, pairs in groups.items()
+            for name in ("n", "m", "sum", "difference")
+        }
+    )
 
 
-def _cost_figures(moments: list[_Moment]) -> Figures:
+def _cost_figures(records: list[_Record]) -> Figures:
     """The worst residual of all checkpoints, and seconds summed over them."""
     return {
-        "eigenpairs.worst_residual": (max(moment.worst_residual for moment in moments), "ratio"),
-        "kernel.seconds": (sum(moment.kernel_seconds for moment in moments), "seconds"),
-        "eigen.seconds": (sum(moment.eigen_seconds for moment in moments), "seconds"),
-        "training.seconds": (moments[-1].checkpoint.seconds, "seconds"),
+        WORST_RESIDUAL: (max(record.worst_residual for record in records), "ratio"),
+        "kernel.seconds": (sum(record.kernel_seconds for record in records), "seconds"),
+        "eigen.seconds": (sum(record.eigen_seconds for record in records), "seconds"),
+        "training.seconds": (records[-1].checkpoint.seconds, "seconds"),
     }

@@ -12,6 +12,7 @@ from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.alignment.rotation import rotate_by_frequency
 from tangentlens.dynamics import Transition
 from tangentlens.features.fourier import FeatureFamily
+from tangentlens.figure_keys import LAG, ONSET, PEAK, Linearised
 from tangentlens.linearised import Comparison
 from tangentlens.settings.figures import Arrays, Figures
 from tangentlens.training import Checkpoint
@@ -52,9 +53,9 @@ def rotated_arrays(vectors: Float[Tensor, "N k"], p: int) -> Arrays:
 def transition_figures(times: Transition) -> Figures:
     """Onset of grokking, peak of the overlap's growth, and their distance; NaN where the run has none."""
     return {
-        "grokking.onset_epoch": (times.onset, "epoch"),
-        "grokking.overlap_peak_epoch": (times.peak, "epoch"),
-        "grokking.onset_minus_peak_epochs": (times.onset_minus_peak, "epoch"),
+        ONSET: (times.onset, "epoch"),
+        PEAK: (times.peak, "epoch"),
+        LAG: (times.onset_minus_peak, "epoch"),
     }
 
 
@@ -79,7 +80,7 @@ def cliff_figures(cliffs: Sequence[Cliff], p: int) -> Figures:
 def linearised_figures(trained: Comparison, zero: Comparison) -> Figures:
     """The linearised predictor around the trained model and around zero, on held-out rows."""
     return {
-        f"linearised.{name}.{key}": (value, unit)
+        str(Linearised(name, key)): (value, unit)
         for name, found in (("trained", trained), ("zero", zero))
         for key, value, unit in (
             ("r2", found.r2, "ratio"),

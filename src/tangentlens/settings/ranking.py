@@ -1,17 +1,32 @@
-"""A leaderboard as figures."""
+"""The leaderboard of a subject, as figures."""
 
-from collections.abc import Sequence
+from tangentlens.baselines.leaderboard import Task, leaderboard
+from tangentlens.figure_keys import Ranked, RankedCost
+from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.figures import Figures, Findings, keyed
+from tangentlens.settings.subject import Subject
 
-from tangentlens.baselines.leaderboard import Row
-from tangentlens.settings.figures import Figures
 
+def ranking(subject: Subject, _options: EvidenceConfig) -> Findings:
+    """The leading modes beside every baseline at as many functions of the input.
 
-def leaderboard_figures(rows: Sequence[Row]) -> Figures:
-    """`leaderboard.<method>.<family>.percent`, `leaderboard.<method>.dimension`, `leaderboard.<method>.seconds`."""
+    Figures `leaderboard.<method>.<family>.percent`, `leaderboard.<method>.dimension`, `leaderboard.<method>.seconds`.
+    """
+    task = Task(
+        model=subject.model,
+        inputs=subject.inputs,
+        labels=subject.labels,
+        example_loss=subject.example_loss,
+        layers=subject.sites,
+        last=subject.read,
+        families=subject.features,
+        train=subject.split.train,
+        test=subject.split.test,
+    )
+    modes = subject.modes
     figures: Figures = {}
-    for row in rows:
-        prefix = f"leaderboard.{row.method}"
-        figures |= {f"{prefix}.{family}.percent": (percent, "percent") for family, percent in row.percents.items()}
-        figures[f"{prefix}.dimension"] = (float(row.dimension), "count")
-        figures[f"{prefix}.seconds"] = (row.seconds, "seconds")
-    return figures
+    for row in leaderboard(task, modes.leading, seconds=modes.seconds, generator=subject.random("leaderboard")):
+        figures |= keyed({Ranked(row.method, family): percent for family, percent in row.percents.items()})
+        costs = {"dimension": float(row.dimension), "seconds": row.seconds}
+        figures |= keyed({RankedCost(row.method, name): cost for name, cost in costs.items()})
+    return Findings(figures)

@@ -5,67 +5,82 @@ and along random directions, at several sites. The ratio is that of the outputs'
 smallest dose; above 1, the modes' directions matter more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from tangentlens.features.functions import principal_functions, random_functions
+from tangentlens.figure_keys import FirstMove, Move
 from tangentlens.interventions.directions import patterns, random_directions
-from tangentlens.interventions.steering import dose_response
+from tangentlens.interventions.steering import DoseResponse, dose_response
 from tangentlens.models.sites import Site
 from tangentlens.settings.evidence_config import EvidenceConfig
-from tangentlens.settings.figures import Arrays, Figures
+from tangentlens.settings.figures import Arrays, Figures, Findings, keyed
+from tangentlens.settings.subject import Subject
 
 CONTROLS = ("pca", "random_functions", "random")
+_RATIO = "sensitivity_ratio"
 
 
-def sensitivity(
-    sites: Mapping[str, Site],
-    modes: Mapping[str, Float[Tensor, "N _"]],
-    labels: Int[Tensor, " N"],
-    rows: Int[Tensor, " n"],
-    config: EvidenceConfig,
-    generator: Generator,
-) -> tuple[Figures, Arrays]:
+def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
     """Dose and response at every site, and the ratios of the modes to the controls.
 
-    Args:
-        sites: name -> site.
-        modes: name -> functions of the input, the leading ones first.
-        labels: (N,) the right output of every input.
-        rows: the inputs that count: the test rows. Directions come from all inputs; nothing is selected.
-        config: directions and doses.
-        generator: of the random controls.
+    Directions come from all inputs, the test rows count; nothing is selected.
 
     Returns:
         figures `settle.<site>.sensitivity_ratio.<modes>_over_<control>` and `settle.<site>.change.<name>` at the
         smallest dose, `settle.<site>.unpredicted.<name>`, the share of the change that first order misses, at the
-        largest; arrays `steering.dose` (D,) and `steering.<site>.<name>.change`, `.predicted`, `.unpredicted` and
-        `.accuracy` (D,).
+        largest; `settle.sensitivity_ratio.entk_over_<control>` are those of the first site. Arrays `steering.dose` (D,)
+        and `steering.<site>.<name>.change`, `.predicted`, `.unpredicted` and `.accuracy` (D,).
     """
-    arrays: Arrays = {"steering.dose": torch.tensor(config.doses, dtype=torch.float64)}
+    arrays: Arrays = {"steering.dose": torch.tensor(options.doses, dtype=torch.float64)}
     figures: Figures = {}
-    for place, site in sites.items():
-        changes = {}
-        for name, directions in _directions(site, modes, config.directions, generator).items():
-            found = dose_response(site, directions, config.doses, labels, rows)
-            changes[name] = float(found.change[0])
-            prefix = f"steering.{place}.{name}"
-            arrays |= {
-                f"{prefix}.change": found.change,
-                f"{prefix}.predicted": found.predicted,
-                f"{prefix}.unpredicted": found.unpredicted,
-                f"{prefix}.accuracy": found.accuracy,
-            }
-            figures[f"settle.{place}.change.{name}"] = (changes[name], "ratio")
-            figures[f"settle.{place}.unpredicted.{name}"] = (float(found.unpredicted[-1] / found.change[-1]), "ratio")
-        for name in modes.keys() & changes.keys():
-            for control in CONTROLS:
-                ratio = changes[name] / changes[control]
-                figures[f"settle.{place}.sensitivity_ratio.{name}_over_{control}"] = (ratio, "ratio")
-    return figures, arrays
+    generator = subject.random("sensitivity")
+    for place, site in subject.sites.items():
+        responses = {
+            name: dose_response(site, directions, options.doses, subject.labels, subject.split.test)
+            for name, directions in _directions(site, subject.modes.moved, options.directions, generator).items()
+        }
+        arrays |= _curves(place, responses)
+        figures |= _changes(place, responses)
+        figures |= _ratios(place, subject.modes.moved, responses)
+    first = next(iter(subject.sites))
+    for control in CONTROLS:
+        figures[str(FirstMove(f"entk_over_{control}"))] = figures[str(Move(first, _RATIO, f"entk_over_{control}"))]
+    return Findings(figures, arrays)
+
+
+def _curves(place: str, responses: Mapping[str, DoseResponse]) -> Arrays:
+    return {
+        f"steering.{place}.{name}.{kind}": getattr(found, kind)
+        for name, found in responses.items()
+        for kind in ("change", "predicted", "unpredicted", "accuracy")
+    }
+
+
+def _changes(place: str, responses: Mapping[str, DoseResponse]) -> Figures:
+    figures: Figures = {}
+    for name, found in responses.items():
+        missed = float(found.unpredicted[-1] / found.change[-1])
+        figures |= keyed(
+            {Move(place, "change", name): float(found.change[0]), Move(place, "unpredicted", name): missed}
+        )
+    return figures
+
+
+def _ratios(place: str, modes: Iterable[str], responses: Mapping[str, DoseResponse]) -> Figures:
+    """Change along modes over that along each control, at the smallest dose."""
+    changes = {name: float(found.change[0]) for name, found in responses.items()}
+    return keyed(
+        {
+            Move(place, _RATIO, f"{name}_over_{control}"): changes[name] / changes[control]
+            for name in modes
+            if name in changes
+            for control in CONTROLS
+        }
+    )
 
 
 def _directions(

@@ -20,11 +20,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from tangentlens import outputs
-from tangentlens.alignment.cliffs import Cliff, find_cliffs
+from tangentlens.alignment.cliffs import Cliff
 from tangentlens.data.superposition import sparse_inputs
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import NumericalError
@@ -38,66 +38,55 @@ from tangentlens.networks.superposition import (
 )
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.section import Section
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class Regime(BaseModel):
+class Regime(Section):
     """How narrow the bottleneck is, and how sparse the inputs are."""
 
-    model_config = _FROZEN
     name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="what figures and arrays call it")
     hidden: int = Field(ge=1, description="m, width of the bottleneck")
     sparsity: float = Field(ge=0, lt=1, description="probability that a feature is absent from an input")
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """The fixed set of inputs."""
 
-    model_config = _FROZEN
     features: int = Field(default=50, ge=2, description="n, width of inputs and outputs")
     examples: int = Field(default=500, ge=1, description="N, number of inputs, all of them trained on")
     importance_ratio: float = Field(default=0.8, gt=0, le=1, description="the loss weighs feature i by ratio^i")
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """Adam on the full set."""
 
-    model_config = _FROZEN
     steps: int = Field(default=5000, ge=1, description="full-batch steps")
     learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, constant")
     measure_every: int = Field(default=100, ge=1, description="steps from one stored loss to the next")
 
 
-class KernelConfig(BaseModel):
+class KernelConfig(Section):
     """The full kernel over examples and outputs, outputs rescaled by importance^(tau / 2)."""
 
-    model_config = _FROZEN
     taus: tuple[float, ...] = Field(default=(1.0, 0.33), min_length=1, description="exponents of the rescaling")
     modes: int = Field(default=80, ge=2, description="leading modes to compute, at least as many as features")
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """What counts as represented, as recovered, as a cliff."""
 
-    model_config = _FROZEN
     represented: float = Field(default=0.75, gt=0, description="(W^T W)_aa from which a feature counts as represented")
     recovered: float = Field(
         default=0.5, gt=0, le=1, description="squared length inside the leading n modes from which it is recovered"
     )
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
 
 
-class Config(BaseModel):
+class Config(Section):
     """The superposition setting; every default is the paper's where the paper has one."""
 
-    model_config = _FROZEN
     setting: Literal["superposition"] = Field(
         default="superposition", description="which setting this config belongs to"
     )
@@ -141,7 +130,7 @@ class _Trained:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Kernel:
     """The leading modes of one kernel, and what they hold of each feature."""
 
     pairs: Eigenpairs
@@ -162,7 +151,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
     Args:
         config: the setting.
         seed: of the inputs and the weights of each regime, drawn in this order from one generator.
-        progress: told the kernels.
+        progress: receives the kernels.
 
     Raises:
         NumericalError: training diverged.
@@ -179,11 +168,11 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
         arrays |= _network_arrays(regime, trained)
         for tau in config.kernel.taus:
             key = f"{regime.name}.{tau_name(tau)}"
-            reading = _read(trained.model, trained.inputs, tau, config)
+            trained_kernel = _read(trained.model, trained.inputs, tau, config)
             untrained = _read(trained.start, trained.inputs, tau, config)
-            figures |= _kernel_figures(key, reading, untrained, represented, config)
-            arrays |= _kernel_arrays(key, reading, untrained)
-            notes += _notes(key, reading, untrained)
+            figures |= _kernel_figures(key, trained_kernel, untrained, represented, config)
+            arrays |= _kernel_arrays(key, trained_kernel, untrained)
+            notes += _notes(key, trained_kernel, untrained)
             progress(stage, sum(name.startswith("spectrum.") for name in arrays), total)
     return measurement(seed, {**figures, **_order_figures(figures, config)}, arrays, tuple(notes))
 
@@ -214,7 +203,7 @@ def _train(config: Config, regime: Regime, seed: int) -> _Trained:
     return _Trained(x, start, model, steps, torch.tensor(losses, dtype=torch.float64)[steps], seconds)
 
 
-def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, config: Config) -> _Reading:
+def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, config: Config) -> _Kernel:
     """The modes of the N n rows (25,000 in the paper), from products alone.
 
     The matrix itself would take 5 GB. One product with J and J^T costs about 24 N n m operations a column, a
@@ -228,17 +217,11 @@ def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, conf
     ntk = entk(exact, inputs, outputs=scaled, groups="all", method="matrix_free")
     pairs = top_eigenpairs(ntk.total, k=config.kernel.modes, tol=config.kernel.residual_tolerance)
     overlaps = channel_overlaps(pairs.vectors, inputs)
-    analysis = config.analysis
-    return _Reading(
+    return _Kernel(
         pairs=pairs,
         overlaps=overlaps,
         recovery=overlaps[: config.data.features].square().sum(dim=0),
-        cliffs=find_cliffs(
-            pairs.values.clamp_min(0),
-            noise_floor=analysis.cliff_noise_floor,
-            neighbours=analysis.cliff_neighbours,
-            level=analysis.cliff_level,
-        ),
+        cliffs=config.analysis.cliffs(pairs.values),
         seconds=time.perf_counter() - began,
     )
 
@@ -259,7 +242,7 @@ def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
     }
 
 
-def _kernel_figures(key: str, found: _Reading, untrained: _Reading, represented: Tensor, config: Config) -> Figures:
+def _kernel_figures(key: str, found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config) -> Figures:
     n, level = config.data.features, config.analysis.recovered
     at = [cliff.last_mode for cliff in found.cliffs]
     values = found.pairs.values
@@ -278,7 +261,7 @@ def _kernel_figures(key: str, found: _Reading, untrained: _Reading, represented:
     }
 
 
-def _kernel_arrays(key: str, found: _Reading, untrained: _Reading) -> Arrays:
+def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
     return {
         f"spectrum.{key}": found.pairs.values,
         f"heatmap.{key}": found.overlaps.abs().to(torch.float32),
@@ -297,11 +280,11 @@ def _order_figures(figures: Mapping[str, tuple[float, str]], config: Config) -> 
     return {f"order.{kind}": (float(found == sorted(set(found))), "share") for kind, found in counts.items()}
 
 
-def _notes(key: str, found: _Reading, untrained: _Reading) -> list[str]:
+def _notes(key: str, found: _Kernel, untrained: _Kernel) -> list[str]:
     return [
-        f"{key}, {name}: {reading.pairs.explain()}"
-        for name, reading in (("trained", found), ("untrained", untrained))
-        if not bool(reading.pairs.converged.all())
+        f"{key}, {name}: {kernel.pairs.explain()}"
+        for name, kernel in (("trained", found), ("untrained", untrained))
+        if not bool(kernel.pairs.converged.all())
     ]
 
 

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.alignment.cliffs import Cliff, find_cliffs
+from tangentlens.alignment.cliffs import Cliff
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.data.modular_addition import token_inputs
 from tangentlens.dynamics import central_differences, transition
@@ -38,15 +38,16 @@ from tangentlens.features.key_frequencies import (
     kernel_frequencies,
     modes_holding,
 )
+from tangentlens.figure_keys import GROUP_CHANCE, WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
 from tangentlens.kernels import entk
 from tangentlens.networks.one_layer_transformer import OneLayerTransformer
+from tangentlens.null_models import random_feature_overlaps
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.settings.figures import Arrays, Figures, measurement
+from tangentlens.settings.figures import Arrays, Figures, keyed, measurement
 from tangentlens.settings.frequency_film import film_arrays, film_features, film_frame
 from tangentlens.settings.modular_addition import transition_figures
-from tangentlens.settings.random_features import random_feature_overlaps, random_feature_spaces
 from tangentlens.settings.transformer_config import Config
 from tangentlens.settings.transformer_training import TrainedSeed, held_by, train_together, trained_seed
 
@@ -94,7 +95,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     Args:
         config: the setting.
         seed: which network; also of the permutations behind the embedding's key frequencies.
-        progress: told the checkpoints.
+        progress: receives the checkpoints.
         prepared: the folder that `prepare` filled.
     """
     trained = trained_seed(prepared, seed)
@@ -103,7 +104,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     last = _read_last(config, state, seed)
     keys = last.kernel.frequencies
     dynamics = _follow(config, trained, keys, seed, progress) if keys else None
-    cliffs = {name: _cliffs(config, pairs) for name, pairs in last.groups.items()}
+    cliffs = {name: config.analysis.cliffs(pairs.values) for name, pairs in last.groups.items()}
     figures = {
         **_training_figures(config, trained, learned),
         **_frequency_figures(last),
@@ -155,16 +156,6 @@ def _eigenpairs(config: Config, kernel: LinearOperator, most: int) -> Eigenpairs
     return top_eigenpairs(kernel, k=max(1, min(most, above)), tol=config.analysis.residual_tolerance)
 
 
-def _cliffs(config: Config, pairs: Eigenpairs) -> tuple[Cliff, ...]:
-    analysis = config.analysis
-    return find_cliffs(
-        pairs.values.clamp_min(0),
-        noise_floor=analysis.cliff_noise_floor,
-        neighbours=analysis.cliff_neighbours,
-        level=analysis.cliff_level,
-    )
-
-
 def key_basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
     """Centred orthonormal basis of a family of LAYER_FAMILIES at these frequencies."""
     return centred_basis(superpose(name, LAYER_FAMILIES[name], p, keys).matrix)
@@ -180,7 +171,7 @@ def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: i
     """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
     p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
     inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
-    spaces = random_feature_spaces(len(inputs), bases["sum"].shape[1], config.evidence, seed)
+    spaces = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
     pictured = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
     nulls: list[Tensor] = []
     frames: list[Arrays] = []
@@ -249,8 +240,7 @@ def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
     for key, (block, family) in found.items():
         overlap = overlap_of_bases(block, key_basis(family, config.data.p, keys)) if keys and learned else _NOTHING
         smallest = float(overlap.singular_values[-1]) if len(overlap.singular_values) else math.nan
-        figures[f"overlap.unembed.{key}.percent"] = (overlap.percent, "percent")
-        figures[f"overlap.unembed.{key}.smallest_singular_value"] = (smallest, "ratio")
+        figures |= keyed({Overlap(f"unembed.{key}"): overlap.percent, SmallestCosine(f"unembed.{key}"): smallest})
     return figures
 
 
@@ -263,12 +253,14 @@ def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
     if not (keys and learned):
         return {}
     bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
-    figures: Figures = {
-        f"overlap.group.{group}.{name}.percent": (overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent, "percent")
-        for group, pairs in last.groups.items()
-        for name, F in bases.items()
-    }
-    return {**figures, "overlap.group.chance.percent": (100 * (4 * len(keys) + 1) / p**2, "percent")}
+    figures = keyed(
+        {
+            GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
+            for group, pairs in last.groups.items()
+            for name, F in bases.items()
+        }
+    )
+    return {**figures, GROUP_CHANCE: (100 * (4 * len(keys) + 1) / p**2, "percent")}
 
 
 def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics | None) -> Figures:
@@ -280,7 +272,7 @@ def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics 
 def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
     """The worst residual is that of the last checkpoint's pairs, all parameters."""
     return {
-        "eigenpairs.worst_residual": (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
+        WORST_RESIDUAL: (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
         "kernel.seconds": (last.kernel_seconds, "seconds"),
         "eigen.seconds": (last.eigen_seconds, "seconds"),
         "dynamics.seconds": (math.nan if dynamics is None else dynamics.seconds, "seconds"),

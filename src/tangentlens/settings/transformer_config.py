@@ -2,34 +2,31 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tangentlens.settings.cliff_config import CliffConfig
 from tangentlens.settings.evidence_config import EvidenceConfig
+from tangentlens.settings.section import Section
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Modular addition over all p^2 pairs."""
 
-    model_config = _FROZEN
     p: int = Field(default=29, ge=5, description="modulus; there are p^2 inputs")
     train_fraction: float = Field(default=0.5, gt=0, lt=1, description="share of the pairs to train on")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The one-layer Transformer."""
 
-    model_config = _FROZEN
     d_model: int = Field(default=64, ge=1, description="width of the residual stream, a multiple of heads")
     heads: int = Field(default=4, ge=1, description="attention heads")
     d_mlp: int = Field(default=256, ge=1, description="width of the MLP")
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """AdamW on the cross-entropy, all seeds stacked; a seed leaves the stack when it has learned the task."""
 
-    model_config = _FROZEN
     epochs: int = Field(default=4000, ge=1, description="passes over the training rows that every seed takes")
     max_epochs: int = Field(default=20000, ge=1, description="where a seed that has not learned the task stops")
     hold_accuracy: float = Field(default=0.99, gt=0, le=1, description="test accuracy that counts as learned ...")
@@ -40,10 +37,9 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(default=64, ge=1, description="rows in a step, reshuffled every epoch")
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(CliffConfig):
     """How the kernels are read."""
 
-    model_config = _FROZEN
     modes: int = Field(default=64, ge=1, description="leading modes of each parameter's kernel")
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
     trace_share: float = Field(
@@ -53,18 +49,12 @@ class AnalysisConfig(BaseModel):
         default=0.5, gt=0, lt=1, description="share of a sum wave inside those modes from which its frequency is key"
     )
     tracked_modes: int = Field(default=16, ge=1, description="modes of the unembedding followed along training")
-    cliff_noise_floor: float = Field(
-        default=1e-6, gt=0, lt=1, description="eigenvalues below this share of the first are rounding"
-    )
-    cliff_neighbours: int = Field(default=16, ge=1, description="gaps on either side that a cliff is compared with")
-    cliff_level: float = Field(default=0.01, gt=0, lt=1, description="probability of a false cliff in one spectrum")
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")
 
 
-class Config(BaseModel):
+class Config(Section):
     """The Transformer setting of the paper."""
 
-    model_config = _FROZEN
     setting: Literal["transformer"] = Field(default="transformer", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=tuple(range(10)), min_length=1, description="one network for each seed")
     data: DataConfig = Field(default=DataConfig(), description="the task")

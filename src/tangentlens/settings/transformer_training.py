@@ -5,7 +5,7 @@ the curves, written last, so that a seed whose file is there is complete.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tangentlens.data.modular_addition import labels, token_inputs, train_test_split
+from tangentlens.data.modular_addition import Split, labels, token_inputs, train_test_split
 from tangentlens.errors import NumericalError
 from tangentlens.networks.one_layer_transformer import OneLayerTransformer
 from tangentlens.networks.stacked_training import StackedTraining
@@ -49,25 +49,53 @@ class TrainedSeed:
             yield load_file(_checkpoint_path(self.folder, epoch))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
+
+    split: Split
+    model: OneLayerTransformer
+    generator: torch.Generator
+
+
+def draw(config: Config, seed: int) -> Drawn:
+    """The split and the untrained network of a seed."""
+    generator, p, sizes = torch.Generator().manual_seed(seed), config.data.p, config.model
+    split = train_test_split(p**2, config.data.train_fraction, generator)
+    model = OneLayerTransformer(p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=generator)
+    return Drawn(split, model, generator)
+
+
+def stacked(config: Config, drawn: Sequence[Drawn], targets: Int[Tensor, " N"]) -> StackedTraining:
+    """The training of some seeds' networks together, on their own train rows of the targets."""
+    p, settings = config.data.p, config.training
+    rows = torch.stack([each.split.train for each in drawn])
+    return StackedTraining(
+        [each.model for each in drawn],
+        token_inputs(p)[rows],
+        targets[rows],
+        objective=lambda logits, y: cross_entropy(logits[:, :p], y),
+        optimiser=partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay),
+        generators=[each.generator for each in drawn],
+        batch=settings.batch_size,
+    )
+
+
 @dataclass
 class _Member:
     """A seed while it is in the stack."""
 
     seed: int
     folder: Path
-    train: Int[Tensor, " n"]
-    test: Int[Tensor, " m"]
-    model: OneLayerTransformer
-    generator: torch.Generator
+    drawn: Drawn
     rows: list[list[float]] = field(default_factory=list)
 
 
 def train_together(config: Config, folder: Path, progress: Progress = silent) -> Path:
     """Train every seed of the config whose training is not in the folder yet; returns the folder.
 
-    A seed decides, from one generator and in this order, the split, the weights and the mini-batches. All train
-    for `training.epochs`; from then on a seed leaves as soon as its test accuracy has been at least `hold_accuracy` at
-    every checkpoint of the last `hold_epochs`, at the latest at `max_epochs`.
+    All train for `training.epochs`; from then on a seed leaves as soon as its test accuracy has been at least
+    `hold_accuracy` at every checkpoint of the last `hold_epochs`, at the latest at `max_epochs`.
 
     Raises:
         NumericalError: a network diverged.
@@ -76,18 +104,8 @@ def train_together(config: Config, folder: Path, progress: Progress = silent) ->
     members = [_member(config, seed, folder) for seed in config.seeds if not _run_path(folder, seed).exists()]
     if not members:
         return folder
-    p, settings = config.data.p, config.training
-    inputs, targets = token_inputs(p), labels(p)
-    rows = torch.stack([member.train for member in members])
-    stack = StackedTraining(
-        [member.model for member in members],
-        inputs[rows],
-        targets[rows],
-        objective=lambda logits, y: cross_entropy(logits[:, :p], y),
-        optimiser=partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay),
-        generators=[member.generator for member in members],
-        batch=settings.batch_size,
-    )
+    settings, inputs, targets = config.training, token_inputs(config.data.p), labels(config.data.p)
+    stack = stacked(config, [member.drawn for member in members], targets)
     start = time.perf_counter()
     progress("training all seeds together", 0, settings.max_epochs)
     while members:
@@ -120,13 +138,9 @@ def held_by(curves: Float[Tensor, "E 5"], epoch: int, config: Config) -> bool:
 
 
 def _member(config: Config, seed: int, folder: Path) -> _Member:
-    generator = torch.Generator().manual_seed(seed)
-    split = train_test_split(config.data.p**2, config.data.train_fraction, generator)
-    sizes = config.model
-    model = OneLayerTransformer(config.data.p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=generator)
     place = _run_path(folder, seed).parent
     place.mkdir(parents=True, exist_ok=True)
-    return _Member(seed, place, split.train, split.test, model, generator)
+    return _Member(seed, place, draw(config, seed))
 
 
 def _measure(stack: StackedTraining, members: list[_Member], inputs: Tensor, targets: Tensor) -> None:
@@ -135,7 +149,7 @@ def _measure(stack: StackedTraining, members: list[_Member], inputs: Tensor, tar
     for i, (member, logits) in enumerate(zip(members, stack.outputs(inputs)[..., :p], strict=True)):
         right = (logits.argmax(dim=1) == targets).to(torch.float64)
         row = [float(stack.epoch)]
-        for part in (member.train, member.test):
+        for part in (member.drawn.split.train, member.drawn.split.test):
             row += [float(cross_entropy(logits[part], targets[part])), float(right[part].mean())]
         member.rows.append(row)
         if not bool(torch.tensor(row).isfinite().all()):

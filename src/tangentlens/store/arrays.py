@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from tangentlens.aliases import current_keys
 from tangentlens.atomic import write_bytes
 from tangentlens.errors import NotStoredError, StoreError
 from tangentlens.records import Measurement
@@ -141,13 +142,13 @@ def read_seed(path: Path) -> SeedRecord:
             sources = dict.fromkeys(stored.keys(), path)
         return SeedRecord(
             seed=described["seed"],
-            figures=described["figures"],
-            units=described["units"],
+            figures=current_keys(described["figures"]),
+            units=current_keys(described["units"]),
             notes=tuple(described["notes"]),
             seconds=described["seconds"],
             sources=sources,
             words={name: tuple(strings) for name, strings in described.get("words", {}).items()},
-            intervals={key: (low, high) for key, (low, high) in described.get("intervals", {}).items()},
+            intervals=current_keys({key: (low, high) for key, (low, high) in described.get("intervals", {}).items()}),
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tangentlens.aliases import current_keys
 from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
 from tangentlens.records import Figure
@@ -65,7 +66,8 @@ def read_results(path: Path) -> StoredResults:
             remedy="Run the experiment again: the folder is damaged or not a run.",
         ) from error
     lacking = Counter(name for each in entries.values() for name in _Entry.model_fields.keys() - each.model_fields_set)
-    return StoredResults({key: _figure(each) for key, each in entries.items()}, dict(sorted(lacking.items())))
+    figures = current_keys({key: _figure(each) for key, each in entries.items()})
+    return StoredResults(figures, dict(sorted(lacking.items())))
 
 
 def finite(value: float | None) -> float | None:

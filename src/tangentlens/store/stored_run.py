@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tangentlens.aliases import current_config
 from tangentlens.errors import InvalidInputError, NotStoredError, StoreError
 from tangentlens.records import Figure
 from tangentlens.store.arrays import SeedRecord, read_seeds
@@ -21,7 +22,7 @@ class StoredRun:
 
     Attributes:
         folder: the run folder.
-        config: config.toml, parsed but not validated.
+        config: config.toml, parsed but not validated, the setting by its name now.
         config_text: config.toml as written.
         environment: environment.json.
         figures: results.json.
@@ -101,7 +102,7 @@ def open_run(folder: Path) -> StoredRun:
         )
     try:
         text = path.read_text("utf-8")
-        config = tomllib.loads(text)
+        config = current_config(tomllib.loads(text))
     except (OSError, ValueError) as error:
         raise StoreError(f"the config of the run cannot be read: {error}", where=str(path)) from error
     results = read_results(folder / "results.json")

@@ -111,7 +111,7 @@ def test_the_effect_of_ablating_a_label_is_that_of_its_mode(tmp_path):
     base = language_measurement(omit=("causal.effect",))
     ablated = {"NOUN": (5.0, 1.0), "VERB": (2.0, 2.5), "ADV": (9.0, 0.5)}
     figures = {
-        f"causal.gemma.ablate.{label}.entk.{side}": value
+        f"causal.language.ablate.{label}.entk.{side}": value
         for label, sides in ablated.items()
         for side, value in zip(("own", "other"), sides, strict=True)
     }

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tangentlens.figure_keys import WordDrop, method_of
 from tangentlens.report.cards.deck import Alike, Deck, Examples, Histogram, Labels, Tokens, Windows
 from tangentlens.report.cards.histograms import histograms
 from tangentlens.report.cards.neighbours import Neighbours, by_directions, by_scores
 from tangentlens.report.cards.packed import Packed, pack, pack_counts, quantise
-from tangentlens.report.language_run import LanguageRun, geometry_name, method_name
+from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.report.visible_text import visible_token
 
 _MOST_SHARES = 1_300_000  # a byte each: with 126 kernels of 25 modes the page, plotly included, is about 10 MB
@@ -51,8 +52,8 @@ def build_deck(run: LanguageRun, geometry: str) -> Deck:
 def causal_effect(run: LanguageRun, geometry: str) -> np.ndarray | None:
     """(L, k) the stored effects, else those of ablating labels, at the mode chosen for each label; NaN elsewhere.
 
-    The effect of a label is the figure causal.<setting>.ablate.<label>.<method>.own less that of .other; a mode chosen
-    for several labels has the largest in size. None where nothing was measured.
+    The effect of a label is the drop of its own words' probability less that of others; a mode chosen for several
+    labels has the largest in size. None where nothing was measured.
     """
     stored = run.array("causal.effect")
     layers, places = run.of(geometry, "layer"), run.of(geometry, "mode")
@@ -67,8 +68,7 @@ def causal_effect(run: LanguageRun, geometry: str) -> np.ndarray | None:
 
 
 def _ablated(run: LanguageRun, label: str, geometry: str, side: str) -> float | None:
-    ending = f".ablate.{label}.{method_name(geometry)}.{side}"
-    return next((value for key, value in run.record.figures.items() if key.endswith(ending)), None)
+    return run.record.figures.get(str(WordDrop(label, method_of(geometry), side)))
 
 
 def token_texts(run: LanguageRun, ids: np.ndarray) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from tangentlens.report.blocks import Section
 from tangentlens.report.sections import (
-    certificates,
     claims,
     cost,
     feature_cards,
@@ -18,6 +17,7 @@ from tangentlens.report.sections import (
     overlap,
     overview,
     replay,
+    residuals,
     singular_values,
     spectra,
     spectrum,
@@ -45,7 +45,7 @@ SECTIONS: tuple[Section, ...] = (
     interventions.SECTION,
     leaderboard.SECTION,
     linearised.SECTION,
-    certificates.SECTION,
+    residuals.SECTION,
     cost.SECTION,
     figures.SECTION,
     replay.SECTION,

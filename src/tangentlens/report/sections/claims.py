@@ -1,10 +1,11 @@
 """The paper's claims beside the evidence, with a verdict on each."""
 
 from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
+from tangentlens.figure_keys import ClaimPart
 from tangentlens.records import Figure
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
-from tangentlens.settings import SETTINGS
 from tangentlens.store import StoredRun
 
 _PARTS = {
@@ -15,8 +16,8 @@ _COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % i
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    known = SETTINGS[run.setting].claims
-    claims = [claim for claim in known if f"claim.{claim.name}.verdict" in run.figures]
+    known = about(run).claims
+    claims = [claim for claim in known if str(ClaimPart(claim.name, "verdict")) in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
     table = Table(_COLUMNS, [_row(run, claim) for claim in claims], "Claims and evidence", numeric=(2, 4, 5, 6, 7))
@@ -28,7 +29,7 @@ def _older(run: StoredRun, claims: list[Claim], known: int) -> tuple[Note, ...]:
     """What an older version did not judge, or did not store of what it judged."""
     unjudged = known - len(claims)
     notes = [f"{several(unjudged, 'claim').capitalize()} of this version the run does not judge."] if unjudged else []
-    lacking = [part for part in _PARTS if any(f"claim.{claim.name}.{part}" not in run.figures for claim in claims)]
+    lacking = [part for part in _PARTS if any(str(ClaimPart(claim.name, part)) not in run.figures for claim in claims)]
     if lacking:
         notes.append(f"Of some claims the run does not hold {listing([_PARTS[part] for part in lacking])}.")
     return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` judges anew."),) if notes else ()
@@ -79,11 +80,11 @@ def _row(run: StoredRun, claim: Claim) -> tuple[str, ...]:
 
 
 def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
-    return run.figures.get(f"claim.{claim.name}.{part}", Figure(None, n=None))
+    return run.figures.get(str(ClaimPart(claim.name, part)), Figure(None, n=None))
 
 
 def _has_claims(run: StoredRun) -> bool:
-    return run.setting in SETTINGS and bool(SETTINGS[run.setting].claims)
+    return bool(about(run).claims)
 
 
 SECTION = Section("claims", "Claims and evidence", _build, when=_has_claims)

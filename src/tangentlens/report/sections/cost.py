@@ -1,18 +1,17 @@
 """Where the time went."""
 
+from tangentlens.figure_keys import RankedCost
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import duration, interval, number
 from tangentlens.store import StoredRun
-
-_SHOWN_ELSEWHERE = "leaderboard."
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     stages = {
         key: figure
         for key, figure in run.figures.items()
-        if figure.unit == "seconds" and figure.value is not None and not key.startswith(_SHOWN_ELSEWHERE)
+        if figure.unit == "seconds" and figure.value is not None and RankedCost.parse(key) is None
     }
     if not run.seeds:
         return (Note("Not shown: the run holds no seed."),)

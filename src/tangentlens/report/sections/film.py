@@ -97,4 +97,4 @@ def _filmed(run: StoredRun) -> bool:
     return any(run.has("epoch", name) for name in _VALUES)
 
 
-SECTION = Section("film", "Training as a film", _build, settings=("mlp", "transformer"), when=_filmed)
+SECTION = Section("film", "Training as a film", _build, when=_filmed)

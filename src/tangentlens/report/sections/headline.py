@@ -1,7 +1,8 @@
 """The headline figures against what the paper reports or the experiment expects."""
 
-from tangentlens.experiments import Expectation, departures, expectations_of
+from tangentlens.experiments import Expectation, departures
 from tangentlens.report import labels
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, Tiles
 from tangentlens.report.numbers import interval, listing, number, observations, several, spread
 from tangentlens.store import StoredRun
@@ -10,11 +11,9 @@ _TILES = 6  # the first that were measured; the table below has all
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    expected = expectations_of(run.setting)
+    expected = about(run).expected
     if not expected:
-        return (
-            Note(f"No experiment states what to expect of the setting {run.setting}; all figures are listed below."),
-        )
+        return (Note("No experiment states what to expect of this run; all figures are listed below."),)
     different = departures(run.config)
     found = [row for row in expected if row.verdict(run.figures.get(row.key)) != "not measured"]
     tiles = Tiles(tuple(_tile(run, row) for row in (found or expected)[:_TILES]))

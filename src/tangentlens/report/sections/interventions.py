@@ -1,8 +1,12 @@
 """What happens when modes are taken out of the network, or moved along."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import plotly.graph_objects as go
 
+from tangentlens.figure_keys import Ablation, Move
+from tangentlens.records import Figure
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, INK, SOFT, chart, seeds, stacked
@@ -10,6 +14,7 @@ from tangentlens.report.numbers import listing, number
 from tangentlens.store import StoredRun
 
 _SPACES = {"functions": "functions of the input", "directions": "directions of the layer", "parameters": "weights"}
+_ALL, _KEPT = (*_SPACES, "ablate"), "kept."
 _LOOKS = {
     "entk": ("leading modes", HUES[0], "solid"),
     "second_cliff": ("second cliff", HUES[3], "longdash"),
@@ -56,44 +61,43 @@ _STEERING_NOTE = (
 )
 
 
-def _prefix(run: StoredRun) -> str:
-    return f"causal.{run.setting}."
-
-
 def _sentence(run: StoredRun) -> str:
-    keys = [f"{_prefix(run)}ablate.{name}.accuracy" for name in ("entk", "pca", "random")]
-    found = [run.figures.get(key) for key in keys]
-    after = [number(figure.value, figure.unit) if figure else number(None) for figure in found]
+    found = _ablations(run)
+    after = [_shown(found.get(("ablate", name, "accuracy"))) or number(None) for name in ("entk", "pca", "random")]
     return (
         f"With both blocks of modes taken out of what the last layer reads, test accuracy is {after[0]}; "
         f"with as many principal components {after[1]}, with as many random functions {after[2]}."
     )
 
 
+def _ablations(run: StoredRun) -> dict[tuple[str, str, str], Figure]:
+    """(space, what was taken out, statistic) -> figure."""
+    found = Ablation.among(run.figures)
+    return {(key.space, key.part, key.statistic): figure for key, figure in found.items() if key.space in _ALL}
+
+
 def _table(run: StoredRun) -> Table:
-    families = sorted({key.split(".kept.")[1] for key in _keys(run) if ".kept." in key}, key=labels.order)
+    found = _ablations(run)
+    kept = {statistic.removeprefix(_KEPT) for *_, statistic in found if statistic.startswith(_KEPT)}
+    families = sorted(kept, key=labels.order)
     columns = ("Taken out of", "What", "Accuracy", *(f"{labels.family(f)} kept" for f in families), "Removed")
-    rows = [_row(run, space, block, families) for space in _SPACES for block in _blocks(run, space)]
+    statistics = ("accuracy", *(f"{_KEPT}{family}" for family in families), "removed")
+    rows = [
+        (_SPACES[space], _NAMES.get(part, part), *(_shown(found.get((space, part, name))) for name in statistics))
+        for space in _SPACES
+        for part in _parts(found, space)
+    ]
     return Table(columns, rows, "Test accuracy and features left after an ablation", tuple(range(2, len(columns))))
 
 
-def _keys(run: StoredRun) -> list[str]:
-    return [key.removeprefix(_prefix(run)) for key in run.figures if key.startswith(_prefix(run))]
-
-
-def _blocks(run: StoredRun, space: str) -> list[str]:
-    found = [key.split(".")[1] for key in _keys(run) if key.startswith(f"{space}.") and key.endswith(".accuracy")]
+def _parts(found: Mapping[tuple[str, str, str], Figure], space: str) -> list[str]:
+    parts = [part for place, part, statistic in found if (place, statistic) == (space, "accuracy")]
     order = list(_NAMES)
-    return sorted(found, key=lambda block: order.index(block) if block in order else len(order))
+    return sorted(parts, key=lambda part: order.index(part) if part in order else len(order))
 
 
-def _row(run: StoredRun, space: str, block: str, families: list[str]) -> tuple[str, ...]:
-    def shown(key: str) -> str:
-        figure = run.figures.get(f"{_prefix(run)}{space}.{block}.{key}")
-        return number(figure.value, figure.unit) if figure else ""
-
-    kept = [shown(f"kept.{family}") for family in families]
-    return (_SPACES[space], _NAMES.get(block, block), shown("accuracy"), *kept, shown("removed"))
+def _shown(figure: Figure | None) -> str:
+    return number(figure.value, figure.unit) if figure else ""
 
 
 def _ablation_chart(run: StoredRun) -> Chart:
@@ -123,7 +127,7 @@ def _sites(run: StoredRun) -> list[str]:
 def _steering_sentence(run: StoredRun) -> str:
     words = []
     for site in _sites(run):
-        figure = run.figures.get(f"settle.{site}.sensitivity_ratio.entk_over_pca")
+        figure = run.figures.get(str(Move(site, "sensitivity_ratio", "entk_over_pca")))
         if figure is not None and figure.value is not None:
             words.append(f"{number(figure.value, figure.unit)} at the {site}")
     return (
@@ -141,18 +145,18 @@ def _steering_chart(run: StoredRun, alt: str) -> Chart:
         for name, (label, color, dash) in _LOOKS.items():
             if not run.has(f"steering.{site}.{name}.change"):
                 continue
-            happened, told = (
+            change, predicted = (
                 np.mean(np.stack(run.arrays(f"steering.{site}.{name}.{kind}")), axis=0)
                 for kind in ("change", "predicted")
             )
             line = {"color": color, "width": 2, "dash": dash}
             figure.add_trace(
-                go.Scatter(x=doses, y=happened, name=label, line=line, mode="lines+markers", legendgroup=name,
+                go.Scatter(x=doses, y=change, name=label, line=line, mode="lines+markers", legendgroup=name,
                            showlegend=row == 1, hovertemplate="%{y:.3g}"), row=row, col=1,
             )  # fmt: skip
             figure.add_trace(
-                go.Scatter(x=doses, y=told, line={"color": color, "width": 1, "dash": "dot"}, mode="lines", opacity=0.6,
-                           showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
+                go.Scatter(x=doses, y=predicted, line={"color": color, "width": 1, "dash": "dot"}, mode="lines",
+                           opacity=0.6, showlegend=False, legendgroup=name, hoverinfo="skip"), row=row, col=1,
             )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=list(doses), tickformat="~g")
     figure.update_yaxes(type="log", dtick=1, tickformat="~g", tickcolor=SOFT)
@@ -162,7 +166,7 @@ def _steering_chart(run: StoredRun, alt: str) -> Chart:
 
 
 def _intervened(run: StoredRun) -> bool:
-    return bool(_keys(run))
+    return any(statistic == "accuracy" for *_, statistic in _ablations(run))
 
 
 SECTION = Section("interventions", "Do the modes matter?", _build, when=_intervened)

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tangentlens.experiments import expectations_of
+from tangentlens.figure_keys import BASELINE, LabelScore, Macro, family_of, method_of
 from tangentlens.records import Figure
+from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Note, Table
 from tangentlens.report.held_out import Choice
-from tangentlens.report.language_run import BASELINE, LanguageRun, geometry_name, method_name
+from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.store import StoredRun
 
-_FAMILY_KEYS = {"morphology": "morph"}
 _FAMILY_NAMES = {"pos": "parts of speech", "morphology": "morphology", "": "all labels"}
 _HOW = (
     "For every label the train half picks layer, mode and sign by average precision; the numbers come from the test "
@@ -39,11 +39,18 @@ _MEASURES = (
 
 
 class _Row(NamedTuple):
-    """A row: its heading, the middle of its figures' keys, the places of its labels."""
+    """A row: its heading, the family and the name of its label ("" for a macro mean), the places of its labels."""
 
     title: str
-    key: str
+    family: str
+    label: str
     members: tuple[int, ...]
+
+    def key(self, measure: str, method: str) -> str:
+        """The key of the row's figure."""
+        if self.label:
+            return str(LabelScore(measure, self.family, self.label, method))
+        return str(Macro(measure, self.family, method))
 
 
 def label_tables(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choice]) -> tuple[Block, ...]:
@@ -69,14 +76,12 @@ def _table(run: StoredRun, modes: LanguageRun, choices: Mapping[str, Choice], me
 
 def _rows(modes: LanguageRun) -> tuple[_Row, ...]:
     """The macro means of the families, then every label."""
-    families = dict.fromkeys(modes.families)
-    keys = {family: _FAMILY_KEYS.get(family, family) for family in families}
     macros = [
-        _Row(f"Macro mean, {_FAMILY_NAMES.get(family, family)}", f"{keys[family]}.macro", _members(modes, family))
-        for family in families
+        _Row(f"Macro mean, {_FAMILY_NAMES.get(family, family)}", family_of(family), "", _members(modes, family))
+        for family in dict.fromkeys(modes.families)
     ]
     labels = enumerate(zip(modes.labels, modes.families, strict=True))
-    return (*macros, *(_Row(name, f"{keys[family]}.label.{name}", (place,)) for place, (name, family) in labels))
+    return (*macros, *(_Row(name, family_of(family), name, (place,)) for place, (name, family) in labels))
 
 
 def _members(modes: LanguageRun, family: str) -> tuple[int, ...]:
@@ -95,10 +100,9 @@ def _column(
     spreads = _spreads(modes, choice, source, measure)
     cells = []
     for row in rows:
-        figure = run.figures.get(f"{measure.array}.{row.key}.{method_name(source)}")
-        single = len(row.members) == 1 and not row.key.endswith(".macro")
-        layer = f" · {modes.layers_of(source)[choice.layer[row.members[0]]]}" if single else ""
-        spread = spreads[row.members[0]] if single else ""
+        figure = run.figures.get(row.key(measure.array, method_of(source)))
+        layer = f" · {modes.layers_of(source)[choice.layer[row.members[0]]]}" if row.label else ""
+        spread = spreads[row.members[0]] if row.label else ""
         own = float(np.mean(values[list(row.members)]))
         cells.append((_stored(figure) or f"{_number(own)}{spread}") + layer)
     return cells
@@ -125,15 +129,15 @@ def _spread(low: float, high: float) -> str:
 
 def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
     """Of the main geometry, corrected over the labels; empty where the run has no permutation tests of the measure."""
-    figures = [run.figures.get(f"p_family.{row.key}.{method_name(modes.main)}") for row in rows]
+    figures = [run.figures.get(row.key("p_family", method_of(modes.main))) for row in rows]
     values = [figure.value if figure and measure.array == "auroc" else None for figure in figures]
     return ["" if value is None else "< 0.001" if value < 0.001 else _number(value) for value in values]
 
 
 def _titles(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
     """Headings, with what the experiment says the paper reports for eNTK and PCA."""
-    paper = {row.key: row.paper for row in expectations_of(run.setting) if row.paper is not None}
-    cells = [[paper.get(f"{measure.array}.{row.key}.{method}") for method in ("entk", "pca")] for row in rows]
+    paper = {row.key: row.paper for row in about(run).expected if row.paper is not None}
+    cells = [[paper.get(row.key(measure.array, method)) for method in ("entk", BASELINE)] for row in rows]
     return [
         row.title if entk is None or pca is None else f"{row.title} (paper: eNTK {_number(entk)}, PCA {_number(pca)})"
         for row, (entk, pca) in zip(rows, cells, strict=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from tangentlens.figure_keys import BASELINE
 from tangentlens.report.blocks import Block, Chart, Charts, Note
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.held_out import Choice
-from tangentlens.report.language_run import BASELINE, LanguageRun, geometry_name
+from tangentlens.report.language_run import LanguageRun, geometry_name
 
 
 def layer_maps(modes: LanguageRun, choices: Mapping[str, Choice]) -> tuple[Block, ...]:

@@ -3,19 +3,16 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from tangentlens.figure_keys import GROUP_CHANCE, GroupOverlap
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import SEQUENTIAL, chart, single, text
 from tangentlens.report.numbers import listing, number
 from tangentlens.store import StoredRun
 
-_PREFIX, _SUFFIX = "overlap.group.", ".percent"
-
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     cells = overlap_by_group(run)
-    if not cells:
-        return (Note(f"Not shown: the run holds no figure {_PREFIX}<layer>.<family>{_SUFFIX}."),)
     groups = list(dict.fromkeys(group for group, _ in cells))
     families = sorted({family for _, family in cells}, key=labels.order)
     table = np.array([[cells.get((group, family), np.nan) for family in families] for group in groups])
@@ -28,13 +25,9 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def overlap_by_group(run: StoredRun) -> dict[tuple[str, str], float]:
-    """(layer, family) -> percent, from overlap.group.<layer>.<family>.percent; the name of a layer may have dots."""
-    cells = {}
-    for key, figure in run.figures.items():
-        if key.startswith(_PREFIX) and key.endswith(_SUFFIX) and figure.value is not None:
-            group, _, family = key.removeprefix(_PREFIX).removesuffix(_SUFFIX).rpartition(".")
-            cells[group, family] = figure.value
-    return cells
+    """(layer, family) -> percent inside the leading modes of the layer's own kernel."""
+    found = GroupOverlap.among(run.figures)
+    return {(key.group, key.family): figure.value for key, figure in found.items() if figure.value is not None}
 
 
 def _sentence(table: np.ndarray, groups: list[str], families: list[str]) -> str:
@@ -59,4 +52,9 @@ def _chart(table: np.ndarray, groups: list[str], families: list[str], alt: str) 
     return chart(figure, alt, height=80 + 56 * len(groups), below=12)
 
 
-SECTION = Section("layers", "Layer by layer", _build, settings=("mlp",))
+def _layered(run: StoredRun) -> bool:
+    """Overlaps by layer, but those at key frequencies, which stand beside the frequencies."""
+    return bool(overlap_by_group(run)) and GROUP_CHANCE not in run.figures
+
+
+SECTION = Section("layers", "Layer by layer", _build, when=_layered)

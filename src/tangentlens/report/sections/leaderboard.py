@@ -1,26 +1,25 @@
 """Every way of finding the features at one budget."""
 
+from tangentlens.figure_keys import Ranked, RankedCost
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import interval, number
 from tangentlens.store import StoredRun
-
-_PREFIX = "leaderboard."
 
 _METHODS = {
     "entk": "eNTK, leading modes",
     "conjugate_kernel": "conjugate kernel (last features, no gradient)",
     "loss_kernel": "kernel of the loss",
     "random": "random functions",
-    "supervised_probe": "linear probe, told the features (held-out rows)",
+    "supervised_probe": "supervised linear probe (held-out rows)",
     "pca.best_layer": "PCA, layer picked on the train rows",
 }
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
     families, methods = _families(run), _methods(run)
-    if not families or len(_untold(methods)) < 2:
-        return (Note(f"Not shown: the run does not hold the figures {_PREFIX}* of the eNTK and of another method."),)
+    if not families or len(_unsupervised(methods)) < 2:
+        return (Note("Not shown: the run does not hold the figures leaderboard.* of the eNTK and of another method."),)
     columns = ("Method", "Dimension", *(labels.family(f) for f in families), "Seconds")
     ordered = sorted(methods, key=lambda method: -sum(_value(run, method, family) for family in families))
     rows = [_row(run, method, families) for method in ordered]
@@ -44,34 +43,26 @@ def _last(columns: tuple[str, ...]) -> range:
 
 
 def _methods(run: StoredRun) -> list[str]:
-    suffix = ".dimension"
-    return [k.removeprefix(_PREFIX).removesuffix(suffix) for k in run.figures if _is(k, suffix)]
+    return [key.method for key in RankedCost.among(run.figures) if key.cost == "dimension"]
 
 
 def _families(run: StoredRun) -> list[str]:
-    prefix, suffix = f"{_PREFIX}entk.", ".percent"
-    found = [
-        k.removeprefix(prefix).removesuffix(suffix) for k in run.figures if k.startswith(prefix) and _is(k, suffix)
-    ]
-    return sorted(found, key=labels.order)
+    families = [key.family for key in Ranked.among(run.figures) if key.method == "entk"]
+    return sorted(families, key=labels.order)
 
 
-def _is(key: str, suffix: str) -> bool:
-    return key.startswith(_PREFIX) and key.endswith(suffix)
-
-
-def _untold(methods: list[str]) -> list[str]:
+def _unsupervised(methods: list[str]) -> list[str]:
     return [method for method in methods if method != "supervised_probe"]
 
 
 def _value(run: StoredRun, method: str, family: str) -> float:
-    value = run.figure(f"{_PREFIX}{method}.{family}.percent").value
+    value = run.figure(str(Ranked(method, family))).value
     return 0.0 if value is None else value
 
 
 def _sentence(run: StoredRun, methods: list[str], family: str) -> str:
-    """Who holds most of a family without being told, and where the kernel stands."""
-    unsupervised = _untold(methods)
+    """Which unsupervised method holds most of a family, and where the kernel stands."""
+    unsupervised = _unsupervised(methods)
     best = max(unsupervised, key=lambda method: _value(run, method, family))
     own = number(_value(run, "entk", family), "percent")
     if best == "entk":
@@ -91,10 +82,10 @@ def _name(method: str) -> str:
 
 
 def _row(run: StoredRun, method: str, families: list[str]) -> tuple[str, ...]:
-    figures = [run.figure(f"{_PREFIX}{method}.{family}.percent") for family in families]
+    figures = [run.figure(str(Ranked(method, family))) for family in families]
     cells = [_cell(number(f.value, f.unit), interval(f)) for f in figures]
-    seconds = run.figure(f"{_PREFIX}{method}.seconds")
-    dimension = run.figure(f"{_PREFIX}{method}.dimension")
+    seconds = run.figure(str(RankedCost(method, "seconds")))
+    dimension = run.figure(str(RankedCost(method, "dimension")))
     return (_name(method), number(dimension.value, "count"), *cells, number(seconds.value, "seconds"))
 
 
@@ -103,7 +94,7 @@ def _cell(value: str, spread: str) -> str:
 
 
 def _ranked(run: StoredRun) -> bool:
-    return any(key.startswith(_PREFIX) for key in run.figures)
+    return bool(Ranked.among(run.figures))
 
 
 SECTION = Section("leaderboard", "Against other methods", _build, when=_ranked)

@@ -1,5 +1,6 @@
 """The linearised predictor beside the network."""
 
+from tangentlens.figure_keys import Linearised
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import number, with_spread
 from tangentlens.store import StoredRun
@@ -9,9 +10,7 @@ _SCORES = (("r2", "R²"), ("loss_ratio", "Loss ratio"), ("accuracy_gap", "Accura
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    if not any(key.startswith("linearised.") for key in run.figures):
-        return (Note("Not shown: the run holds no figure linearised.*"),)
-    rows = [(title, *(_cell(run, f"linearised.{point}.{score}") for score, _ in _SCORES)) for point, title in _POINTS]
+    rows = [(title, *(_cell(run, str(Linearised(point, score))) for score, _ in _SCORES)) for point, title in _POINTS]
     return (
         Lead(_sentence(run)),
         Table(
@@ -29,7 +28,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _sentence(run: StoredRun) -> str:
-    trained, zero = (run.figures.get(f"linearised.{point}.r2") for point, _ in _POINTS)
+    trained, zero = (run.figures.get(str(Linearised(point, "r2"))) for point, _ in _POINTS)
     return (
         f"The predictor linearised around the trained network has R² {with_spread(trained)} with the network's "
         f"outputs, the one around zero {with_spread(zero)}."
@@ -43,4 +42,8 @@ def _cell(run: StoredRun, key: str) -> str:
     return with_spread(figure)
 
 
-SECTION = Section("linearised", "The linearised predictor", _build, settings=("mlp",))
+def _linearised(run: StoredRun) -> bool:
+    return bool(Linearised.among(run.figures))
+
+
+SECTION = Section("linearised", "The linearised predictor", _build, when=_linearised)

@@ -73,4 +73,4 @@ def _caption(k: int, family: str, share: float) -> str:
     return f"{labels.family(family)}, k = {k}: {100 * share:.0f} %"
 
 
-SECTION = Section("modes", "Single modes", _build, settings=("mlp",), arrays=("modes.rotated", "modes.frequency"))
+SECTION = Section("modes", "Single modes", _build, arrays=("modes.rotated", "modes.frequency"))

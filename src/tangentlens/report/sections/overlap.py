@@ -87,6 +87,5 @@ SECTION = Section(
     "overlap",
     "What the modes hold",
     _build,
-    settings=("mlp",),
     arrays=tuple(f"heatmap.{family}" for family in FAMILIES),
 )

@@ -37,7 +37,7 @@ def _sentence(run: StoredRun) -> str:
 
 def _convergence(run: StoredRun) -> str:
     count = len(run.notes)
-    return f"with {several(count, 'note')} to read under Certificates" if count else "without a reservation noted"
+    return f"with {several(count, 'note')} to read beside the residuals" if count else "without a reservation noted"
 
 
 def _config_groups(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:

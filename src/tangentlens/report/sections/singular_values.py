@@ -49,6 +49,5 @@ SECTION = Section(
     "singular-values",
     "How well the features fit",
     _build,
-    settings=("mlp",),
     arrays=("singular_values.sum", "singular_values.difference"),
 )

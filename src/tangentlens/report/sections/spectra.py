@@ -1,4 +1,4 @@
-"""The spectrum of every layer of a language model, with the certificate of every mode."""
+"""The spectrum of every layer of a language model, with the residual of every mode."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -96,7 +96,7 @@ def _layers(modes: LanguageRun) -> Table:
     """Every layer in the main geometry."""
     rows = [
         (layer, f"{value[0]:.4g}", f"{value[-1]:.4g}", *_quality(residual, error, done))
-        for layer, value, residual, error, done in zip(modes.layers, *_certificates(modes, modes.main), strict=True)
+        for layer, value, residual, error, done in zip(modes.layers, *_quality_arrays(modes, modes.main), strict=True)
     ]
     columns = ("Layer", "First eigenvalue", "Last eigenvalue", *_QUALITY)
     return Table(columns, rows, f"Modes of every layer, {geometry_name(modes.main)}", numeric=(1, 2, 3, 4, 5))
@@ -106,8 +106,8 @@ def _others(modes: LanguageRun) -> tuple[Table, ...]:
     """The other geometries, all layers together."""
     rows = []
     for geometry in modes.geometries[1:]:
-        _, *certificates = _certificates(modes, geometry)
-        rows.append((geometry_name(geometry), *_quality(*(each.reshape(-1) for each in certificates))))
+        _, *parts = _quality_arrays(modes, geometry)
+        rows.append((geometry_name(geometry), *_quality(*(each.reshape(-1) for each in parts))))
     caption = "All modes of the other geometries"
     return (Table(("Geometry", *_QUALITY), rows, caption, numeric=(1, 2, 3)),) if rows else ()
 
@@ -115,7 +115,7 @@ def _others(modes: LanguageRun) -> tuple[Table, ...]:
 _QUALITY = ("Median residual", "Worst residual", "Converged")
 
 
-def _certificates(modes: LanguageRun, geometry: str) -> tuple[np.ndarray, ...]:
+def _quality_arrays(modes: LanguageRun, geometry: str) -> tuple[np.ndarray, ...]:
     """Values, residuals, their errors, converged, (L, k) each; NaN where not stored."""
     values = modes.record.array(f"{geometry}.values")
     parts = [modes.of(geometry, name) for name in ("residuals", "residuals.error", "converged")]
@@ -142,4 +142,4 @@ def _converged(done: np.ndarray) -> str:
     return f"{int(done.sum())} of {len(done)}" if np.isfinite(done).all() else ""
 
 
-SECTION = Section("spectra", "Spectrum and certificates, layer by layer", _build, when=holds_language_model)
+SECTION = Section("spectra", "Spectrum and residuals, layer by layer", _build, when=holds_language_model)

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from tangentlens.figure_keys import ONSET
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import DASHES, HUES, INK, SOFT, chart, seeds, single, text
 from tangentlens.report.numbers import listing, plain, several
@@ -127,7 +128,7 @@ def _along_training(run: StoredRun, ends: tuple[int, int], alt: str) -> Chart:
     colors = (INK, HUES[2], HUES[0], SOFT)
     for position, (name, curves) in enumerate(_blocks(run, ends).items()):
         figure.add_traces(seeds(epoch, _positive(curves), name, colors[position], DASHES[position], hover=".3e"))
-    onset = run.figures.get("grokking.onset_epoch")
+    onset = run.figures.get(ONSET)
     if onset is not None and onset.value is not None:
         figure.add_vline(x=onset.value, line={"color": INK, "width": 1.2})
         figure.add_annotation(
@@ -143,6 +144,6 @@ SECTION = Section(
     "spectrum",
     "The spectrum and its cliffs",
     _build,
-    settings=("mlp",),
     arrays=("epoch", "spectrum.total", "cliffs", "heatmap.n"),
+    marks=("spectrum.total", "cliffs"),
 )

@@ -144,6 +144,4 @@ def _map(run: StoredRun, regime: str, tau: str) -> Chart:
     return chart(figure, alt, height=380, below=48)
 
 
-SECTION = Section(
-    "superposition", "Features represented and features found", _build, settings=("superposition",), arrays=("step",)
-)
+SECTION = Section("superposition", "Features represented and features found", _build, arrays=("step",))

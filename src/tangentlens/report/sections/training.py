@@ -2,13 +2,12 @@
 
 import plotly.graph_objects as go
 
+from tangentlens.figure_keys import LAG, ONSET, PEAK
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import HUES, INK, band, chart, mark, seeds, stacked
 from tangentlens.report.numbers import number, plain, several, with_spread
 from tangentlens.store import StoredRun
-
-_ONSET, _PEAK, _LAG = "grokking.onset_epoch", "grokking.overlap_peak_epoch", "grokking.onset_minus_peak_epochs"
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
@@ -26,7 +25,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _onset(run: StoredRun) -> str:
-    onset = run.figures.get(_ONSET)
+    onset = run.figures.get(ONSET)
     if onset is None or onset.value is None:
         return f"Test accuracy does not cross {_threshold(run)} in any seed: there is no onset of grokking to mark."
     missing = 0 if onset.n is None else len(run.seeds) - onset.n
@@ -40,14 +39,14 @@ def _threshold(run: StoredRun) -> str:
 
 
 def _peak(run: StoredRun) -> str:
-    peak = run.figures.get(_PEAK)
+    peak = run.figures.get(PEAK)
     if peak is None or peak.value is None:
         return ""
     return f"The overlap with the sum features grows fastest at epoch {with_spread(peak)}."
 
 
 def _lag(run: StoredRun) -> str:
-    lag = run.figures.get(_LAG)
+    lag = run.figures.get(LAG)
     if lag is None or lag.value is None:
         return ""
     if lag.value == 0:
@@ -87,7 +86,7 @@ def _add(figure: go.Figure, row: int, traces: list[go.Scatter]) -> None:
 
 
 def _add_marks(figure: go.Figure, run: StoredRun) -> None:
-    onset, peak = (run.figures.get(key, Figure(None)) for key in (_ONSET, _PEAK))
+    onset, peak = (run.figures.get(key, Figure(None)) for key in (ONSET, PEAK))
     peak_is_left = onset.value is None or peak.value is None or peak.value <= onset.value
     for found, label, color, dash, left in (
         (peak, "peak", HUES[0], "dash", peak_is_left),
@@ -103,7 +102,6 @@ SECTION = Section(
     "training",
     "Along training",
     _build,
-    settings=("mlp",),
     arrays=(
         "epoch",
         "train.accuracy",
@@ -113,4 +111,5 @@ SECTION = Section(
         "overlap.difference",
         "overlap.sum.derivative",
     ),
+    marks=("overlap.input", "overlap.difference"),
 )

@@ -3,13 +3,13 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from tangentlens.figure_keys import GROUP_CHANCE, ONSET, GroupOverlap, Overlap
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.numbers import number, plain, with_spread
 from tangentlens.store import StoredRun
 
-_GROUP = "overlap.group."
 _FAMILIES = ("n", "m", "sum", "difference", "axis_sum", "axis_difference", "2n", "2m")
 _PARAMETERS = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_U")  # as the data meet them
 _WORDS = {"axis_sum": "axis-sum", "axis_difference": "axis-difference"}
@@ -32,7 +32,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _overlap_sentence(run: StoredRun) -> str:
-    found = {key: with_spread(run.figures.get(f"overlap.unembed.{key}.percent")) for key in _KEYS}
+    found = {key: with_spread(run.figures.get(str(Overlap(f"unembed.{key}")))) for key in _KEYS}
     return (
         f"The unembedding's leading modes, as many as the sum features at the key frequencies and the constant, hold "
         f"{found['sum']} of the sum features; the next block holds {found['axis_sum']} of the axis-sum features. Both "
@@ -47,8 +47,8 @@ def _frequencies(run: StoredRun) -> Table:
     rows = []
     for record in run.seeds:
         named = [", ".join(map(str, record.array(f"frequencies.{key}"))) or "none" for key in ("kernel", "embedding")]
-        keys = ("test.accuracy.at_paper_epoch", "training.last_epoch", "test.accuracy.final", "grokking.onset_epoch")
-        overlaps = tuple(f"overlap.unembed.{key}.percent" for key in _KEYS[:2])
+        keys = ("test.accuracy.at_paper_epoch", "training.last_epoch", "test.accuracy.final", ONSET)
+        overlaps = tuple(str(Overlap(f"unembed.{key}")) for key in _KEYS[:2])
         cells = [number(record.figures.get(key), record.units.get(key, "")) for key in (*keys, *overlaps)]
         rows.append((str(record.seed), *named, *cells))
     columns = (
@@ -90,12 +90,12 @@ def _dynamics(run: StoredRun) -> Chart:
 
 
 def _layers(run: StoredRun) -> tuple[Block, ...]:
-    groups = [name for name in _PARAMETERS if f"{_GROUP}{name}.sum.percent" in run.figures]
+    groups = [name for name in _PARAMETERS if str(GroupOverlap(name, "sum")) in run.figures]
     if not groups:
         return (Note("No network of this run has learned the task: there is no table of layers."),)
     values = np.array([[_percent(run, group, family) for family in _FAMILIES] for group in groups])
     names = [_WORDS.get(family, labels.family(family)) for family in _FAMILIES]
-    chance = run.figures.get(f"{_GROUP}chance.percent")
+    chance = run.figures.get(GROUP_CHANCE)
     sentence = " ".join(
         f"{name} is held most by {groups[int(column.argmax())]} ({plain(column.max(), decimals=0)} %)."
         for name, column in zip(names, values.T, strict=True)
@@ -126,7 +126,7 @@ def _layers(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _percent(run: StoredRun, group: str, family: str) -> float:
-    figure = run.figures.get(f"{_GROUP}{group}.{family}.percent")
+    figure = run.figures.get(str(GroupOverlap(group, family)))
     return float("nan") if figure is None or figure.value is None else figure.value
 
 
@@ -134,6 +134,6 @@ SECTION = Section(
     "transformer",
     "Frequencies, layers and training",
     _build,
-    settings=("transformer",),
     arrays=("epoch", "frequencies.kernel", "frequencies.embedding"),
+    marks=("frequencies.kernel", "frequencies.embedding"),
 )

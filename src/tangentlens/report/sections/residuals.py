@@ -1,11 +1,10 @@
-"""How far the eigenpairs can be trusted."""
+"""Residuals of the eigenpairs, and what the computation noted."""
 
+from tangentlens.figure_keys import WORST_RESIDUAL
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import notes_by_seeds, number, several
 from tangentlens.store import StoredRun
-
-_WORST = "eigenpairs.worst_residual"
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
@@ -21,9 +20,9 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _residual(run: StoredRun) -> str:
-    values = [worst for record in run.seeds if (worst := record.figures.get(_WORST)) is not None]
+    values = [worst for record in run.seeds if (worst := record.figures.get(WORST_RESIDUAL)) is not None]
     if not values:
-        return f"{labels.figure(_WORST)}: not measured."
+        return f"{labels.figure(WORST_RESIDUAL)}: not measured."
     return f"The worst relative residual of any eigenpair in {several(len(values), 'seed')} is {number(max(values))}."
 
 
@@ -34,4 +33,4 @@ def _reservations(run: StoredRun) -> str:
     return f"{several(seeds, 'seed').capitalize()} noted {several(len(run.notes), 'reservation')}."
 
 
-SECTION = Section("certificates", "Certificates", _build)
+SECTION = Section("residuals", "Residuals of the eigenpairs", _build)

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from tangentlens.alignment.ranking import auroc, average_precision
-from tangentlens.alignment.weighted_ranking import weighted_auroc, weighted_average_precision
+from tangentlens.alignment.ranking import auroc, average_precision, weighted_auroc, weighted_average_precision
 from tangentlens.errors import InvalidInputError, NumericalError
 
 
