@@ -40,7 +40,7 @@ def _kernel(model):
     return tl.entk(model, X, groups="all").total.dense()
 
 
-def _train(model, stop, pause=0.002):
+def _train(model, stop, pause=0.01):
     """Step on the model until told to stop, at least once."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
     while True:
