@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factors import Part, part
 from tangentlens.kernels.guard import Witnesses
@@ -78,8 +79,15 @@ def _parts(
         gradient = gradients[use.edge]
         if gradient is None:
             gradient = recording.output.new_zeros(directions.shape[1], *use.shape)
-        if layout is not None:
-            parts[index] = part(use.use, gradient, layout, examples)
+        if layout is None:
+            continue
+        if use.shape[layout.axis] != examples * layout.per_example:
+            raise UnsupportedModelError(
+                f"the rows that {use.name} works on are chosen by the values of the data",
+                where=use.place,
+                remedy="Weigh the rows instead of selecting them, or freeze the parameters used there.",
+            )
+        parts[index] = part(use.use, gradient, layout, examples)
     return parts
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.kernels.factors import Part
-from tangentlens.models.working_copy import plain_torch
+from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
 _WORKSPACE = 512 * 2**20  # bytes that the temporaries of one block of columns may take

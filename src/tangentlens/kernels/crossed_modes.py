@@ -11,8 +11,8 @@ from tangentlens.kernels.passes import planned_chain, stagewise_kernel
 from tangentlens.kernels.sweep import Sweep
 from tangentlens.models.batches import Batch, some
 from tangentlens.models.language_model import LanguageModel
+from tangentlens.models.neutral import plain_torch
 from tangentlens.models.soundness import prepared
-from tangentlens.models.working_copy import plain_torch
 from tangentlens.progress import Progress, silent
 
 

@@ -30,7 +30,7 @@ from tangentlens.models.functional import (
     take,
     through_closures,
 )
-from tangentlens.models.neutral import neutral
+from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import DenseOperator, LinearOperator, SumOperator
 from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
@@ -174,7 +174,7 @@ def entk(
             f"method={method!r} is unknown", remedy="Use 'auto', 'factored', 'matrix_free' or 'dense'."
         )
     start, ambient = time.perf_counter(), torch.get_default_device()
-    with neutral(), torch.no_grad():
+    with plain_torch(), torch.no_grad():
         problem, chosen = _problem(model, inputs, inputs2, outputs, groups, output, memory_budget, ambient)
         _warn_unused(problem.plan, chosen)
         picked = _pick(problem, chosen) if method == "auto" else method

@@ -21,7 +21,7 @@ from tangentlens.kernels.guard import Witnesses
 from tangentlens.kernels.plan import Plan
 from tangentlens.models.checks import agreement
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
-from tangentlens.models.neutral import neutral
+from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class JacobianOperator(LinearOperator):
 
     def _multiplied(self, V: Float[Tensor, "m k"], left: Side, right: Side) -> Float[Tensor, "n k"]:
         self._model.require_unchanged()
-        with neutral(), torch.no_grad():
+        with plain_torch(), torch.no_grad():
             blocks = [self._block(block.detach(), left, right) for block in V.split(self._pieces.columns, dim=1)]
         self._model.require_unchanged()
         product = torch.cat(blocks, dim=1)

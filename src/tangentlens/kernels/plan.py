@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 # far above rounding, some layers round to float32 inside a float64 model; a wrong form errs by order one
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
 _ROUNDING = 1e2  # rounding of a sum, in machine epsilons of its terms' norm
-_INFLUENCE = 0.05  # difference of an example's gradient factors between batches that no rounding explains
 
 
 class Strategy(Enum):
@@ -159,7 +158,7 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
     """The factors that are the same for an example in both pilots; None in the place of the others.
 
     Raises:
-        UnsupportedModelError: the factors of an example depend on the other examples.
+        UnsupportedModelError: what multiplies a parameter for one example depends on the other examples.
     """
     here, there = (list(places) for places in zip(*pilots.pairs, strict=True))
     trusted: list[Part | None] = []
@@ -167,19 +166,17 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
         if large is None or small is None:
             trusted.append(None)
             continue
-        tolerance = agreement(large.right.dtype)
-        same = close(large.left[here].double(), small.left[there].double(), tolerance)
-        difference = float((large.right[:, here] - small.right[:, there]).norm())
-        noise, scale = _ROUNDING * eps(large.right) * float(gradient.norm()), float(large.right[:, here].norm())
-        error = 0.0 if difference <= noise else difference / scale if scale else math.inf
-        if not same or error > _INFLUENCE:
+        if not close(large.left[here].double(), small.left[there].double(), agreement(large.right.dtype)):
             raise UnsupportedModelError(
-                f"the gradient of an example at {use.name} changes with the other examples of the batch, so a kernel "
-                "between examples is not defined",
+                f"what {use.name} multiplies a parameter by changes for an example with the other examples of the "
+                "batch, so a kernel between examples is not defined",
                 where=use.place,
                 remedy="Look for operations along the batch axis.",
             )
-        trusted.append(large if error <= _TOLERANCE.get(large.right.dtype, 2e-2) else None)
+        difference, scale = large.right[:, here] - small.right[:, there], float(large.right[:, here].norm())
+        noise = _ROUNDING * eps(large.right) * float(gradient.norm())
+        allowed = max(noise, _TOLERANCE.get(large.right.dtype, 2e-2) * scale)
+        trusted.append(large if float(difference.norm()) <= allowed else None)
     return trusted
 
 

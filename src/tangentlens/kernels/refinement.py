@@ -14,8 +14,8 @@ from tangentlens.kernels.sweep_record import Sweep
 from tangentlens.kernels.swept_modes import geometry_errors
 from tangentlens.models.batches import Batch
 from tangentlens.models.language_model import LanguageModel
+from tangentlens.models.neutral import plain_torch
 from tangentlens.models.soundness import prepared
-from tangentlens.models.working_copy import plain_torch
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs

@@ -17,7 +17,7 @@ from tangentlens.kernels.backward_sweep import PlannedStage
 from tangentlens.kernels.differentiation import forward_mode, without_advice
 from tangentlens.kernels.stages import HIDDEN
 from tangentlens.models.functional import take
-from tangentlens.models.working_copy import plain_torch
+from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
 _BYTES = 2 * 2**30  # of graphs and tangents that are alive at once

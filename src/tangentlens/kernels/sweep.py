@@ -29,8 +29,8 @@ from tangentlens.kernels.sweep_workspace import InFolder, InMemory, SweepWorkspa
 from tangentlens.kernels.swept_modes import SweptModes, geometry_errors, swept_modes
 from tangentlens.models.batches import Batch
 from tangentlens.models.language_model import LanguageModel
+from tangentlens.models.neutral import plain_torch
 from tangentlens.models.soundness import prepared
-from tangentlens.models.working_copy import plain_torch
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 

@@ -151,27 +151,28 @@ def through_closures(model: FunctionalModel, inputs: Inputs) -> FunctionalModel:
     Raises:
         UnsupportedModelError: parameters are reached in a way that cannot be redirected.
     """
-    if not _leaks(model, inputs):
+    leaks = _leaks(model, inputs)
+    if leaks is False:
         return model
     redirected = dataclasses.replace(model, redirected=True)
-    found = _leaks(redirected, inputs)
-    if found:
+    still = _leaks(redirected, inputs)
+    if still:
         raise UnsupportedModelError(
             "a parameter is used through a reference from outside the module's own structure, by an operation that "
             "cannot be watched",
             where=type(model.module).__name__,
             remedy="Hold the parameter, or the module it belongs to, as an attribute of the module that uses it.",
         )
-    return redirected
+    return model if still is None else redirected
 
 
-def _leaks(model: FunctionalModel, inputs: Inputs) -> bool:
-    """Whether the outputs depend on a parameter of the user's module itself."""
+def _leaks(model: FunctionalModel, inputs: Inputs) -> bool | None:
+    """Whether the outputs depend on a parameter of the user's module itself; None where the model cannot be called."""
     try:
         with torch.enable_grad():
             output = model({}, take(inputs, slice(0, 1)))
     except Exception:  # the pilots meet the same error, and say what it is about
-        return False
+        return None
     originals = {id(original) for original, _ in model.originals}
     return not originals.isdisjoint(leaves_of(output))
 

@@ -18,8 +18,9 @@ from tangentlens.models.batches import Batch
 from tangentlens.models.chain import find_chain
 from tangentlens.models.extras import optional_module
 from tangentlens.models.head import Head, HeadShape, measure_head
+from tangentlens.models.neutral import plain_torch
 from tangentlens.models.sources import ModelSource, resolve
-from tangentlens.models.working_copy import differentiable_copy, plain_torch, private_copy, with_finite_masks
+from tangentlens.models.working_copy import differentiable_copy, private_copy, with_finite_masks
 from tangentlens.progress import Progress, silent
 
 

@@ -8,7 +8,6 @@ import copy
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -63,20 +62,6 @@ def private_copy(model: nn.Module, *, convert: bool = True) -> nn.Module:
     if half:
         _convert_buffers(made)
     return made
-
-
-@contextmanager
-def plain_torch() -> Iterator[None]:
-    """Gradients on, and no inference mode, autocast or default device of the caller."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        yield
 
 
 def with_finite_masks(blocks: nn.ModuleList) -> None:
