@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -176,13 +177,19 @@ def _products(
 ) -> Float[Tensor, "rows columns"]:
     """Inner products of the examples' gradients, summed over the directions unless they are kept."""
     total: Tensor | float = 0.0
+    rows = partial(torch.flatten, end_dim=1) if kept else partial(torch.flatten, start_dim=1)
     for name in names:
-        a, b = (torch.stack([gradients[i][name] for i in side]) for side in (sample.left, sample.right))
-        total = total + (_gram(a.flatten(0, 1), b.flatten(0, 1)) if kept else _gram(a.flatten(1), b.flatten(1)))
+        a = torch.stack([gradients[i][name] for i in sample.left])
+        first = rows(a)
+        same = sample.left == sample.right
+        total = total + _gram(first, first if same else rows(torch.stack([gradients[i][name] for i in sample.right])))
     return torch.as_tensor(total)
 
 
 def _gram(a: Float[Tensor, "n P"], b: Float[Tensor, "m P"]) -> Float[Tensor, "n m"]:
     """a b^T in float64, some columns at a time."""
-    pairs = zip(a.split(_COLUMNS, dim=1), b.split(_COLUMNS, dim=1), strict=True)
-    return sum((x.double() @ y.double().T for x, y in pairs), a.new_zeros(len(a), len(b), dtype=torch.float64))
+    total = a.new_zeros(len(a), len(b), dtype=torch.float64)
+    for x, y in zip(a.split(_COLUMNS, dim=1), b.split(_COLUMNS, dim=1), strict=True):
+        left = x.double()
+        total += left @ (left if a is b else y.double()).T
+    return total

@@ -7,7 +7,7 @@ calls are replaced by the steps they consist of.
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from tangentlens.kernels.recurrent import WRITTEN_OUT
+from tangentlens.kernels.embedding_bag import embedding_bag
+from tangentlens.kernels.recurrent import RECURRENT
 
 # (position in the sequence of calls, function name, args, kwargs, the call itself) -> what the call returned
 Visitor = Callable[[int, str, tuple[Any, ...], dict[str, Any], Callable[[], Any]], Any]
 
+_WRITTEN_OUT: Mapping[str, Callable[..., Any]] = {**RECURRENT, "embedding_bag": embedding_bag}
 _OURS = Path(__file__).parents[1]
 _PLUMBING = frozenset({"torch", "jaxtyping", "beartype"})
 _PYTHON_LEVEL = frozenset({"torch.nn.functional", "torch.functional"})
@@ -61,8 +63,8 @@ def _parts(function: Any, name: str) -> Callable[..., Any] | None:
     A Python-level function asks first whether someone overrides it: the copy has that question answered "no one",
     so that its body runs.
     """
-    if name in WRITTEN_OUT:
-        return WRITTEN_OUT[name]
+    if name in _WRITTEN_OUT:
+        return _WRITTEN_OUT[name]
     if not isinstance(function, FunctionType) or function.__module__ not in _PYTHON_LEVEL:
         return None
     if not set(_OVERRIDE_CHECKS) & set(function.__code__.co_names):

@@ -131,7 +131,7 @@ def _step(cell: _Cell, states: int) -> Callable[..., Tensor | tuple[Tensor, ...]
     return run
 
 
-WRITTEN_OUT: Mapping[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+RECURRENT: Mapping[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "lstm": _layers(_lstm_cell, 2),
     "gru": _layers(_gru_cell, 1),
     "rnn_tanh": _layers(_elman_cell(torch.tanh), 1),
