@@ -19,7 +19,20 @@ _MOVES = {
         for name in (
             *("View", "UnsafeView", "ReshapeAlias", "Transpose", "T", "Permute", "Slice", "Select", "Unsqueeze"),
             *("Squeeze", "ToCopy", "Clone", "Cat", "Stack", "Split", "SplitWithSizes", "Unbind", "Alias", "AsStrided"),
-            *("Flip", "Index", "IndexSelect", "Gather", "Diagonal", "Expand", "Unfold", "Roll"),
+            *(
+                "Add",
+                "Sub",
+                "Rsub",
+                "Neg",
+                "Flip",
+                "Index",
+                "IndexSelect",
+                "Gather",
+                "Diagonal",
+                "Expand",
+                "Unfold",
+                "Roll",
+            ),
         )
     ),
 }
@@ -78,7 +91,7 @@ def _identity(value: Tensor, parameter: Tensor) -> object:
 def isometric(parameter: Tensor, frames: Sequence[Frame]) -> bool:
     """Whether the gradients' inner products in the axes of the Vs are those in the axes of the parameter.
 
-    Only where every V is made of the parameter's entries as they are, so that the values of the entries decide nothing.
+    Only where V is linear in the parameter with fixed coefficients, so that the values of the entries decide nothing.
     With D_a = dV_a / dP this asks for D_a D_a^T = identity, tested by the norm of the image of a random vector, and
     for D_a D_b^T = 0, granted where the images of random vectors have no entry in common.
     """
@@ -101,7 +114,7 @@ def isometric(parameter: Tensor, frames: Sequence[Frame]) -> bool:
 
 
 def _moves_entries(value: Tensor) -> bool:
-    """Whether the operations between a parameter and V move, copy and cast entries, and compute nothing."""
+    """Whether the operations between a parameter and V move, copy, cast, negate and add entries, and nothing else."""
     waiting, seen = [value.grad_fn], set()
     while waiting:
         node = waiting.pop()
