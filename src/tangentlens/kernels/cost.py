@@ -69,9 +69,9 @@ def require(budget: int, needed: int, what: str) -> None:
 
 
 def _per_column(problem: Problem, group: Group) -> int:
-    """One column of a product: gradients in the parameters, tangents and outputs, three times each."""
+    """One column of a product: gradients in the parameters, tangents and outputs, four times each."""
     item = problem.item
-    return 3 * item * (_size(problem, group) + problem.examples * problem.plan.outputs)
+    return 4 * item * (_size(problem, group) + problem.examples * problem.plan.outputs)
 
 
 def _size(problem: Problem, group: Group) -> int:
