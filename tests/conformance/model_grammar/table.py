@@ -12,8 +12,8 @@ ties, parametrisations, frozen parts and raw parameters, asked for every reducti
 Each kernel is compared with a plain loop of `torch.autograd.grad` in float64, one example and one output at a time.
 An error is relative to the group's own kernel, by Frobenius norm and by the largest entry, whichever is larger; at
 most 1e-9 in float64 and 1e-4 in float32 agree, or three times what the plain loop itself errs in float32 (sums that
-cancel); Llama's norms round to float32 in float64 models, so 1e-4 there. A bfloat16 model is compared with the kernel of
-its parameters.
+cancel); Llama's norms round to float32 in float64 models, so 1e-4 there. A bfloat16 model is compared with the kernel
+of its parameters.
 
 """
 
