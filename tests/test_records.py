@@ -19,17 +19,17 @@ def test_value_errors_are_residual_norms_and_never_undefined() -> None:
 
 def test_a_result_explains_itself() -> None:
     assert "all 2 eigenpairs converged" in pairs([2.0, 1.0], [1e-9, 1e-8]).explain()
-    told = pairs([2.0, 1.0, 0.5], [1e-9, 1e-3, 1e-8]).explain()
-    assert "1 of 3" in told
-    assert "mode 1" in told
-    assert "max_products" in told
+    explanation = pairs([2.0, 1.0, 0.5], [1e-9, 1e-3, 1e-8]).explain()
+    assert "1 of 3" in explanation
+    assert "mode 1" in explanation
+    assert "max_products" in explanation
 
 
 def test_pairs_that_rounding_keeps_from_converging_are_not_told_to_multiply_more() -> None:
-    told = pairs([1.0, 1e-12], [1e-16, 1e-3]).explain()
-    assert "1 of 2" in told
-    assert "rounding" in told
-    assert "max_products" not in told
+    explanation = pairs([1.0, 1e-12], [1e-16, 1e-3]).explain()
+    assert "1 of 2" in explanation
+    assert "rounding" in explanation
+    assert "max_products" not in explanation
 
 
 def test_the_rank_counts_leading_pairs_above_rounding() -> None:

@@ -39,7 +39,7 @@ def _kernel(model):
 
 
 def _train(model, stop, pause=0.01):
-    """Step on the model until told to stop, at least once."""
+    """Step on the model until it is stopped, at least once."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
     while True:
         optimiser.zero_grad()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from model_zoo import jacobians, reduced, relative_error
+from model_zoo import HiddenScale, jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
@@ -29,20 +29,6 @@ class Lambda(nn.Module):
 
     def forward(self, x):
         return self.function(self.linear(x))
-
-
-class HiddenScale(torch.autograd.Function):
-    """An operation whose inside no function mode sees."""
-
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x * weight
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        return gradient * weight, (gradient * x).sum(0)
 
 
 class WithHiddenScale(nn.Module):

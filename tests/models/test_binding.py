@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from model_zoo import jacobians, reduced, relative_error
+from model_zoo import HiddenScale, jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
@@ -38,20 +38,6 @@ class ManyWays(nn.Module):
         return self.bound(hidden) + self.named["c"][0](hidden) + self.partly(hidden)
 
 
-class Scale(torch.autograd.Function):
-    """An operation of the user's, which no function mode sees."""
-
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x * weight
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        return gradient * weight, (gradient * x).sum(0)
-
-
 def build() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -70,7 +56,7 @@ def test_a_parameter_behind_an_operation_that_no_one_can_watch_is_refused():
     model = nn.Linear(4, 4).double()
     weight = nn.Parameter(torch.ones(4, dtype=torch.float64))
     model.scale = weight
-    model.register_forward_hook(lambda _module, _inputs, output: Scale.apply(output, weight))
+    model.register_forward_hook(lambda _module, _inputs, output: HiddenScale.apply(output, weight))
     with pytest.raises(tl.UnsupportedModelError, match="reference from outside"):
         tl.entk(model, X)
 

@@ -43,7 +43,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Judge:
-    """What an intervention is judged by.
+    """What an intervention is evaluated by.
 
     Attributes:
         labels: (N,) the right output of every input.

@@ -13,11 +13,10 @@ from tangentlens.errors import NumericalError
 from tangentlens.groups import Group
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factored import Problem
+from tangentlens.kernels.plan import tolerance
 from tangentlens.kernels.room import WORKSPACE
 from tangentlens.models.functional import take
 
-# far above rounding in a deep model, far below any wrong form
-_TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
 _SHARE, _SECONDS = 0.03, 0.015  # of the call that the check may take, and seconds that it may take in any case
 _EXAMPLES = 6  # of rows and columns together, at most
 _KEPT = 2  # directions compared where each is a row
@@ -68,7 +67,7 @@ def check_entries(problem: Problem, groups: Sequence[Group], entries: Entries, e
         worst = {name: max(error, worst.get(name, 0.0)) for name, error in found.items()}
         if 2 * (time.perf_counter() - start) > allowed:
             break
-    wrong = {name: error for name, error in worst.items() if not error <= tolerance_of(problem)}
+    wrong = {name: error for name, error in worst.items() if not error <= tolerance(problem.dtype)}
     if wrong:
         raise NumericalError(
             "kernel entries differ from automatic differentiation, one example at a time: relative error "
@@ -77,11 +76,6 @@ def check_entries(problem: Problem, groups: Sequence[Group], entries: Entries, e
             remedy="Look for examples that influence each other; method='dense' differentiates each example alone.",
         )
     return max(worst.values(), default=0.0)
-
-
-def tolerance_of(problem: Problem) -> float:
-    """Relative error that counts as wrong."""
-    return _TOLERANCE.get(next(iter(problem.model.trainable.values())).dtype, 2e-2)
 
 
 def _samples(problem: Problem) -> list[Sample]:
@@ -112,7 +106,7 @@ def _drawn(problem: Problem, side: slice, generator: torch.Generator) -> tuple[i
 def _errors(problem: Problem, groups: Sequence[Group], entries: Entries, sample: Sample) -> dict[str, float]:
     expected = _expected(problem, groups, sample)
     largest = max(float(block.norm()) for block in expected.values())
-    rounding = _ROUNDING * torch.finfo(next(iter(problem.model.trainable.values())).dtype).eps
+    rounding = _ROUNDING * torch.finfo(problem.dtype).eps
     errors = {}
     for name, block in expected.items():
         if not bool(torch.isfinite(block).all()):
@@ -122,10 +116,10 @@ def _errors(problem: Problem, groups: Sequence[Group], entries: Entries, sample:
                 remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
             )
         found = entries(name, sample.left, sample.right, sample.directions).to(block)
-        scale, tolerance = float(block.norm()), tolerance_of(problem)
+        scale = float(block.norm())
         noise = (scale**0.5 + rounding * largest**0.5) ** 2 - scale  # of K = J J^T, where J errs by `rounding` |J|
         error = float((found - block).norm())
-        errors[name] = error / (scale + noise / tolerance) if error else 0.0
+        errors[name] = error / (scale + noise / tolerance(problem.dtype)) if error else 0.0
     return errors
 
 

@@ -248,7 +248,7 @@ def _dense(kernel: Tensor, problem: Problem, group: Group) -> LinearOperator:
             where=group.name,
             remedy="Look for a derivative that is not finite (a square root at 0) or numbers that overflow.",
         )
-    eps = torch.finfo(next(iter(problem.model.trainable.values())).dtype).eps ** 2  # K = J J^T
+    eps = torch.finfo(problem.dtype).eps ** 2  # K = J J^T
     return DenseOperator(kernel, symmetric=problem.rows is None, name=group.name, eps=max(eps, _FLOAT64))
 
 

@@ -78,9 +78,14 @@ class Problem:
         return sizes.left_examples * per_example, sizes.right_examples * per_example
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return next(iter(self.model.trainable.values())).dtype
+
+    @property
     def item(self) -> int:
-        """Bytes of a number in the parameters' dtype."""
-        return next(iter(self.model.trainable.values())).element_size()
+        """Bytes of a number in that dtype."""
+        return self.dtype.itemsize
 
     @property
     def snapshot(self) -> int:

@@ -175,9 +175,14 @@ def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | N
             )
         difference, scale = large.right[:, here] - small.right[:, there], float(large.right[:, here].norm())
         noise = _ROUNDING * eps(large.right) * float(gradient.norm())
-        allowed = max(noise, _TOLERANCE.get(large.right.dtype, 2e-2) * scale)
+        allowed = max(noise, tolerance(large.right.dtype) * scale)
         trusted.append(large if float(difference.norm()) <= allowed else None)
     return trusted
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Relative error of a gradient or a kernel above which its form is wrong."""
+    return _TOLERANCE.get(dtype, 2e-2)
 
 
 def eps(tensor: Tensor) -> float:
@@ -215,7 +220,7 @@ def _plan_parameter(
         reason = f"where the examples are in the result of {unknown[0].name} at {unknown[0].place} is not proven"
         return ParameterPlan(name, Strategy.DIFFERENTIATED, (), reason)
     error = _error(parameter, frames, pilot, parts, expected)
-    if not error <= _TOLERANCE.get(parameter.dtype, 2e-2):
+    if not error <= tolerance(parameter.dtype):
         reason = f"its uses explain the gradient only to {error:.1e}"
         return ParameterPlan(name, Strategy.DIFFERENTIATED, (), reason)
     if isometric(parameter, frames):

@@ -108,22 +108,21 @@ def run_pilots(model: FunctionalModel, inputs: Inputs, budget: int) -> Pilots:
     check_finite(model, more, large.output)
     check_deterministic(model, few, first.output, small.output)
     passes = [Ran(more, large.output, rows), Ran(few, small.output, other_rows)]
-    check_independent(
-        model, [*passes, *_larger(model, inputs, calls, budget // max(1, results_bytes(first, large.output)))]
-    )
+    per_example = _results_bytes(first, large.output)
+    check_independent(model, [*passes, *_larger(model, inputs, calls, budget // max(1, per_example))])
     axes = tuple(_axis(use, first) for use in large.uses)
     cotangents = _cotangents(large.output, rows, other_rows)
     return Pilots(
         _probed(large, rows, cotangents[0], axes),
         _probed(small, other_rows, cotangents[1], axes),
         tuple(calls),
-        results_bytes(first, large.output),
+        per_example,
         axes,
         cotangents[0],
     )
 
 
-def results_bytes(few: Recording, output: Tensor) -> int:
+def _results_bytes(few: Recording, output: Tensor) -> int:
     """Memory of all results of one example's forward pass, an upper bound for its graph."""
     numbers = sum(math.prod(shape) for _, shapes in few.calls for shape in shapes)
     return numbers * output.element_size() // FEW

@@ -25,7 +25,7 @@ class About:
 
     Attributes:
         title: of the page.
-        claims: judged by the run's figures.
+        claims: evaluated from the run's figures.
         expected: of the run's figures.
     """
 

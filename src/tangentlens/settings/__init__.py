@@ -35,7 +35,7 @@ class Setting(NamedTuple):
             called again with it after an interruption, prepare goes on from what it finds there.
         evidence: (config, what measure found of a seed, progress) -> Measurement: nulls, interventions, baselines. It
             needs nothing else, so that it can be added to a complete run.
-        claims: what is judged by the figures of measurement and evidence over the seeds.
+        claims: what is evaluated from the figures of measurement and evidence over the seeds.
         title: of a run's page, from its config as TOML holds it.
     """
 

@@ -134,6 +134,6 @@ class Subject:
 
     @property
     def judge(self) -> Judge:
-        """What an intervention is judged by: the test rows, and the families followed."""
+        """What an intervention is evaluated by: the test rows, and the families followed."""
         families = {name: self.features[name] for name in self.followed}
         return Judge(self.labels, self.split.test, self.loss, families)

@@ -172,8 +172,8 @@ def judge(spec: Spec, **options: Any) -> Verdict:
         return Verdict(spec, "failed", f"{type(mistake).__name__}: {mistake} at {place.filename}:{place.lineno}")
     wanted, unused = expected(spec)
     for warning in caught:
-        told = _UNUSED.search(str(warning.message))
-        if not told or not set(told[1].split(", ")) <= unused:
+        matched = _UNUSED.search(str(warning.message))
+        if not matched or not set(matched[1].split(", ")) <= unused:
             return Verdict(spec, "failed", f"warning: {warning.message}")
     if set(found) != set(wanted):
         return Verdict(spec, "failed", f"groups {sorted(found)} where {sorted(wanted)} were expected")

@@ -67,8 +67,8 @@ class Spec:
 
     def __str__(self) -> str:
         defaults = Spec()
-        told = [f"{k}={v!r}" for k, v in vars(self).items() if v != getattr(defaults, k)]
-        return f"Spec({', '.join(told)})"
+        given = [f"{k}={v!r}" for k, v in vars(self).items() if v != getattr(defaults, k)]
+        return f"Spec({', '.join(given)})"
 
     def words(self) -> list[Word]:
         names = [name.removeprefix(RESIDUAL) for name in self.pieces]

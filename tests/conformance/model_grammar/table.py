@@ -37,8 +37,8 @@ def _grid(name: str, rows: Iterable[tuple[str, Sequence[Verdict]]]) -> str:
     for label, held in rows:
         counts = Counter(v.outcome for v in held)
         worst = max((v.error for v in held if v.outcome == "agreed"), default=0.0)
-        told = [len(held), counts["agreed"], counts["refused"], counts["failed"], f"{worst:.0e}"]
-        lines.append(f"| {label} | {' | '.join(map(str, told))} |")
+        cells = [len(held), counts["agreed"], counts["refused"], counts["failed"], f"{worst:.0e}"]
+        lines.append(f"| {label} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
