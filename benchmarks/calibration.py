@@ -18,11 +18,11 @@ from torch import Tensor
 from tangentlens.alignment.overlap import subspace_overlap
 from tangentlens.alignment.ranking import CRITERIA, weighted_auroc
 from tangentlens.alignment.selection import held_out_statistic
-from tangentlens.evidence.bootstrap import stratified_bootstrap_interval
-from tangentlens.evidence.corrections import holm
-from tangentlens.evidence.paired import paired_comparison
-from tangentlens.evidence.permutation import PermutationTest, p_of_draws, permutation_test
-from tangentlens.evidence.subspace_nulls import random_overlaps
+from tangentlens.statistics.bootstrap import stratified_bootstrap_interval
+from tangentlens.statistics.corrections import holm
+from tangentlens.statistics.paired import paired_comparison
+from tangentlens.statistics.permutation import PermutationTest, p_of_draws, permutation_test
+from tangentlens.statistics.subspace_nulls import random_overlaps
 
 LEVEL = 0.05
 

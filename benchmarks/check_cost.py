@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import tangentlens as tl
-from tangentlens.kernels.plan import make_plan
+from tangentlens.kernels.tracing.plan import make_plan
 from tangentlens.models.functional import functional_model
 
 

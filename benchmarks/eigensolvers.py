@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.modular_addition import labels, one_hot_inputs, train_test_split
 from tangentlens.eigen.blas import multiply
 from tangentlens.eigen.block_lanczos import block_lanczos, block_size
 from tangentlens.eigen.dense import dense_eigenpairs
-from tangentlens.networks.quadratic_mlp import QuadraticMLP
 from tangentlens.operators import DenseOperator, ProductOperator
-from tangentlens.training import TrainingConfig, mean_squared_error, train
+from tangentlens.paper.mlp.network import QuadraticMLP
+from tangentlens.paper.modular_addition.data import labels, one_hot_inputs, train_test_split
+from tangentlens.paper.training import TrainingConfig, mean_squared_error, train
 
 WIDTH = 512
 Result = TypeVar("Result")

@@ -21,19 +21,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.labelling import tagger
-from tangentlens.data.text import file_stories
-from tangentlens.data.window_search import PAPER_POS, WindowRules, build_windows
-from tangentlens.data.windows_file import read_windows, write_windows
-from tangentlens.kernels.fisher import logit_geometry
-from tangentlens.kernels.language_groups import resolve_language_groups
-from tangentlens.kernels.passes import planned_chain, stage_inputs
-from tangentlens.kernels.pilot import Pilot, pilot_directions
-from tangentlens.kernels.refinement import RefinedModes
-from tangentlens.kernels.sweep import Sweep
-from tangentlens.kernels.sweep_workspace import InMemory
-from tangentlens.models.language_model import LanguageModel, working_copy
-from tangentlens.settings.gemma_config import KernelConfig
+from tangentlens.language.analysis.config import KernelConfig
+from tangentlens.language.model import LanguageModel, working_copy
+from tangentlens.language.sweep.fisher import logit_geometry
+from tangentlens.language.sweep.groups import resolve_language_groups
+from tangentlens.language.sweep.passes import planned_chain, stage_inputs
+from tangentlens.language.sweep.pilot import Pilot, pilot_directions
+from tangentlens.language.sweep.refinement import RefinedModes
+from tangentlens.language.sweep.sweep import Sweep
+from tangentlens.language.sweep.workspace import InMemory
+from tangentlens.language.windows.file import read_windows, write_windows
+from tangentlens.language.windows.labelling import tagger
+from tangentlens.language.windows.search import PAPER_POS, WindowRules, build_windows
+from tangentlens.language.windows.text import file_stories
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from torch import Tensor
 
 import tangentlens as tl
 from language_families import DENSE, EXPERTS, FAMILIES, FLOAT32, VOCABULARY, tiny
-from tangentlens.kernels.sweep import Sweep
-from tangentlens.models.language_model import LanguageModel
+from tangentlens.language.model import LanguageModel
+from tangentlens.language.sweep.sweep import Sweep
 
 GEOMETRIES, PADDINGS = ("raw", "centred", "fisher"), ("no", "left", "right")
 LIMIT = 1e-5  # relative error that is rounding: float32 norms, through two blocks and into products of gradients

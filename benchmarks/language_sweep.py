@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.kernels.pilot import pilot_passes
-from tangentlens.models.language_model import LanguageModel, working_copy
-from tangentlens.settings.gemma_config import KernelConfig
+from tangentlens.language.analysis.config import KernelConfig
+from tangentlens.language.model import LanguageModel, working_copy
+from tangentlens.language.sweep.pilot import pilot_passes
 
 _PAPER_STEPS = 50
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tangentlens.alignment.ranking import CRITERIA
 from tangentlens.alignment.selection import held_out_statistic
-from tangentlens.evidence.permutation import permutation_test, random_orders
+from tangentlens.statistics.permutation import permutation_test, random_orders
 
 PLAIN = {"auroc": roc_auc_score, "average_precision": average_precision_score}
 

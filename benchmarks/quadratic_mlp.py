@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.modular_addition import one_hot_inputs
 from tangentlens.kernels.budget import multiplication_rate
-from tangentlens.networks.quadratic_mlp import QuadraticMLP
+from tangentlens.paper.mlp.network import QuadraticMLP
+from tangentlens.paper.modular_addition.data import one_hot_inputs
 
 WIDTH = 512
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import tangentlens as tl
-from tangentlens.kernels import sweep_workspace
-from tangentlens.settings.gemma_config import KernelConfig
+from tangentlens.language.analysis.config import KernelConfig
+from tangentlens.language.sweep import workspace as sweep_workspace
 
 _EVERY = 0.2  # seconds
 

@@ -26,10 +26,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.modular_addition import Split, labels, token_inputs, train_test_split
-from tangentlens.networks.one_layer_transformer import OneLayerTransformer
-from tangentlens.networks.stacked_training import StackedTraining
-from tangentlens.training import cross_entropy
+from tangentlens.analysis.subject import Split
+from tangentlens.paper.modular_addition.data import labels, token_inputs, train_test_split
+from tangentlens.paper.stacked_training import StackedTraining
+from tangentlens.paper.training import cross_entropy
+from tangentlens.paper.transformer.network import OneLayerTransformer
 
 P, D_MODEL, HEADS, D_MLP, TRAIN_FRACTION = 113, 128, 4, 512, 0.3
 MODES, TOLERANCE, EVERY = 64, 1e-6, 100

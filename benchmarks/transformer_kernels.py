@@ -35,9 +35,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.modular_addition import token_inputs
 from tangentlens.kernels.budget import multiplication_rate
-from tangentlens.networks.one_layer_transformer import OneLayerTransformer
+from tangentlens.paper.modular_addition.data import token_inputs
+from tangentlens.paper.transformer.network import OneLayerTransformer
 
 P, REPETITIONS = 29, 7
 BUDGET = 2 * 10**9  # bytes for what stands beside a full kernel

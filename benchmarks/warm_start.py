@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 import tangentlens as tl
-from tangentlens.data.modular_addition import token_inputs
-from tangentlens.networks.one_layer_transformer import OneLayerTransformer
 from tangentlens.operators import LinearOperator
-from tangentlens.settings.transformer_config import Config, TrainingConfig
-from tangentlens.settings.transformer_training import train_together, trained_seed
+from tangentlens.paper.modular_addition.data import token_inputs
+from tangentlens.paper.transformer.config import Config, TrainingConfig
+from tangentlens.paper.transformer.network import OneLayerTransformer
+from tangentlens.paper.transformer.training import train_together, trained_seed
 
 PARAMETERS, PAIRS = ("W_U", "W_in", "W_E"), 5
 

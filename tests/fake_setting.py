@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from tangentlens.evidence.claims import Claim
+from tangentlens.paper import Setting
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.settings import Setting
+from tangentlens.statistics.claims import Claim
 
 
 class FakeConfig(BaseModel):

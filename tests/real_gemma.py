@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tangentlens.models.gguf import packaged_gemma, packaged_gemma_installed
+from tangentlens.language.gguf import packaged_gemma, packaged_gemma_installed
 
 needs_gemma = pytest.mark.skipif(not packaged_gemma_installed(), reason="the extra 'gemma' is not installed")
 

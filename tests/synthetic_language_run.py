@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from synthetic_run import store_run
-from tangentlens.data.splits import balanced_half
+from tangentlens.alignment.splits import balanced_half
 from tangentlens.records import Measurement
 
 WORDS = {

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tangentlens import __version__, cli, experiments, pipeline
+from tangentlens import __version__, cli, pipeline
 from tangentlens.cli import app, options_after_command
+from tangentlens.paper import experiments
 
 TINY = """setting = "mlp"
 seeds = [0]

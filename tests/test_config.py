@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tangentlens.config import changed_config, config_text, dotted_keys, nearest_key, parse_config, read_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.settings import SETTINGS, Setting
+from tangentlens.paper import SETTINGS, Setting
 
 
 class Training(BaseModel):

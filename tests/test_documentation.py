@@ -27,7 +27,7 @@ WITH_CODE = [page for page in PAGES if page.is_relative_to(ROOT / "docs") and bl
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     if "<!-- needs: gemma -->" in page.read_text("utf-8"):
-        gguf = pytest.importorskip("tangentlens.models.gguf")
+        gguf = pytest.importorskip("tangentlens.language.gguf")
         if not gguf.packaged_gemma_installed():
             pytest.skip("the extra `gemma` is not installed")
     monkeypatch.chdir(tmp_path)

@@ -12,8 +12,8 @@ from fake_setting import FakeConfig, fake, measure
 from tangentlens import pipeline
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.paper.mlp import measure as mlp
 from tangentlens.pipeline import run
-from tangentlens.settings import mlp
 from tangentlens.store import open_run
 
 

@@ -2,7 +2,6 @@
 
 from importlib.metadata import version
 
-from tangentlens import outputs
 from tangentlens.alignment.overlap import subspace_overlap
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import (
@@ -14,10 +13,10 @@ from tangentlens.errors import (
     TangentlensError,
     UnsupportedModelError,
 )
-from tangentlens.kernels import EmpiricalNTK, entk
-from tangentlens.kernels.refinement import refine
-from tangentlens.kernels.sweep import sweep
-from tangentlens.models.language_model import language_model
+from tangentlens.kernels import EmpiricalNTK, entk, outputs
+from tangentlens.language.model import language_model
+from tangentlens.language.sweep.refinement import refine
+from tangentlens.language.sweep.sweep import sweep
 from tangentlens.records import Eigenpairs, SubspaceOverlap
 from tangentlens.report.notebook import open_run
 

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from tangentlens.aliases import current_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.settings import SETTINGS, Setting
+from tangentlens.paper import SETTINGS, Setting
+from tangentlens.store.aliases import current_config
 
 
 def read_config(path: Path, settings: Mapping[str, Setting] = SETTINGS) -> BaseModel:

@@ -12,16 +12,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tangentlens.atomic import storing
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.evidence.claims import Claim, Evidence, evidence_figures, judge
-from tangentlens.evidence.intervals import mean_interval, share_interval
+from tangentlens.paper import SETTINGS, Setting
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
 from tangentlens.report.about import describe, write_about
-from tangentlens.settings import SETTINGS, Setting
+from tangentlens.statistics.claims import Claim, Evidence, evidence_figures, judge
+from tangentlens.statistics.intervals import mean_interval, share_interval
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
 from tangentlens.store.arrays import (
     evidence_path,
@@ -32,6 +31,7 @@ from tangentlens.store.arrays import (
     write_evidence,
     write_measurement,
 )
+from tangentlens.store.atomic import storing
 from tangentlens.store.environment import describe_environment, differences, write_environment
 from tangentlens.store.results import write_results
 

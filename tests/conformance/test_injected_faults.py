@@ -8,10 +8,11 @@ import pytest
 import tangentlens as tl
 from model_grammar.oracle import computed, judge
 from model_grammar.specs import Spec
-from tangentlens.kernels import collecting, factored
-from tangentlens.kernels.layouts import Layout
+from tangentlens.kernels.factored import assembly as factored
+from tangentlens.kernels.factored import collecting
+from tangentlens.kernels.tracing.layouts import Layout
 
-entk, probing = import_module("tangentlens.kernels.entk"), import_module("tangentlens.kernels.probing")
+entk, probing = import_module("tangentlens.kernels.entk"), import_module("tangentlens.kernels.tracing.probing")
 
 MERGED = [
     Spec(pieces=("position-major linear",), T=4, seed=1),

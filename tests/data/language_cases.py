@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tangentlens.data.labelling import TaggedWord, Tagger
-from tangentlens.data.text import Stories
+from tangentlens.language.windows.labelling import TaggedWord, Tagger
+from tangentlens.language.windows.text import Stories
 
 NAMES = ("Ada", "Ben", "Cleo", "Dov", "Eli", "Fay")
 THINGS = ("boat", "kite", "lamp", "drum", "stone", "bell", "rope", "cup")

@@ -5,7 +5,7 @@ import torch
 from model_zoo import CASES, build, jacobians, reduced, relative_error
 
 import tangentlens as tl
-from tangentlens import outputs as reductions
+from tangentlens.kernels import outputs as reductions
 
 pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 REDUCTIONS = ["full", "trace", "mean"]

@@ -9,7 +9,7 @@ from model_zoo import HiddenScale, jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
-from tangentlens.kernels.rules import RULES, Use
+from tangentlens.kernels.tracing.rules import RULES, Use
 
 X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
 

@@ -7,12 +7,12 @@ import pytest
 from synthetic_language_run import store_language_run
 from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import StoreError
-from tangentlens.experiments import find
+from tangentlens.paper import SETTINGS
+from tangentlens.paper.experiments import find
 from tangentlens.records import Figure
 from tangentlens.report.about import About, about, describe, write_about
 from tangentlens.report.page import render
 from tangentlens.report.sections import interventions
-from tangentlens.settings import SETTINGS
 from tangentlens.store import open_run
 
 

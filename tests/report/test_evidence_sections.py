@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from synthetic_run import store_run, synthetic_measurement
-from tangentlens.evidence.claims import evidence_figures, judge
+from tangentlens.paper.mlp.claims import CLAIMS
 from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Chart, Lead, Note, Table
 from tangentlens.report.page import render
 from tangentlens.report.sections import claims, interventions, leaderboard
-from tangentlens.settings.mlp_claims import CLAIMS
+from tangentlens.statistics.claims import evidence_figures, judge
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.arrays import write_evidence
 

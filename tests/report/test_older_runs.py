@@ -10,13 +10,13 @@ import torch
 from synthetic_language_run import language_measurement, store_language_run
 from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import NotStoredError, StoreError
+from tangentlens.paper.mlp.claims import CLAIMS
 from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.comparison import compare
 from tangentlens.report.page import build_report, render
 from tangentlens.report.sections import SECTIONS, claims, headline, interventions, leaderboard, overview, superposition
 from tangentlens.report.table_files import tables_of
-from tangentlens.settings.mlp_claims import CLAIMS
 from tangentlens.store import StoredRun, open_run
 
 FIELDS = {"interval": "intervals", "n": "numbers of observations", "seeds": "seeds", "unit": "units"}

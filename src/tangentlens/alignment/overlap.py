@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs, SubspaceOverlap
-from tangentlens.tensors import ArrayLike, real_tensor
 
 _log = logging.getLogger(__name__)
 _DOUBLE = 2.0**-52

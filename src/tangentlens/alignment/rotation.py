@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tangentlens.alignment.joint_diagonalisation import jointly_diagonalise
 from tangentlens.errors import InvalidInputError
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs
-from tangentlens.tensors import ArrayLike, real_tensor
 
 N_AXIS, M_AXIS, DIAGONAL = (1, 0), (0, 1), (1, 1)
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen.certificate import certify, float64_device
 from tangentlens.eigen.krylov import KrylovSpace, RitzPairs
+from tangentlens.eigen.residuals import certify, float64_device
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs

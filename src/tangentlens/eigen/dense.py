@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.blas import top_eigh
-from tangentlens.eigen.certificate import certify, float64_device, require_finite, require_symmetric
+from tangentlens.eigen.residuals import certify, float64_device, require_finite, require_symmetric
 from tangentlens.operators import DenseOperator, LinearOperator, RestrictedOperator, ScaledOperator, SumOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.blas import multiply, top_eigh
-from tangentlens.eigen.certificate import float64_device, product, require_scale, require_symmetric
 from tangentlens.eigen.orthonormal import complement, random_columns
+from tangentlens.eigen.residuals import float64_device, product, require_scale, require_symmetric
 from tangentlens.operators import LinearOperator
 
 

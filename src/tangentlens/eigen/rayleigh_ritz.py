@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen.certificate import product, relative_residuals, require_finite
 from tangentlens.eigen.orthonormal import complement
+from tangentlens.eigen.residuals import product, relative_residuals, require_finite
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
-from tangentlens.tensors import ArrayLike, real_tensor
 
 _ROUNDING = 1e-10  # of the longest product: what is shorter adds nothing to a space
 

@@ -13,9 +13,9 @@ from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.dense import dense_eigenpairs, is_held
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import LinearOperator
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
-from tangentlens.tensors import ArrayLike, real_tensor
 
 Whole = int | np.integer[Any]
 

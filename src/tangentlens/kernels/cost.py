@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from tangentlens.errors import OutOfMemoryError
-from tangentlens.groups import Group
-from tangentlens.kernels.contraction import least_workspace
-from tangentlens.kernels.factored import Problem, factor_bytes
-from tangentlens.kernels.plan import ParameterPlan, Strategy
-from tangentlens.kernels.room import EXAMPLES, FACTORS, GRAPH, WORKSPACE
+from tangentlens.kernels.factored.assembly import Problem, factor_bytes
+from tangentlens.kernels.factored.contraction import least_workspace
+from tangentlens.kernels.groups import Group
+from tangentlens.kernels.shares import EXAMPLES, FACTORS, GRAPH, WORKSPACE
+from tangentlens.kernels.tracing.plan import ParameterPlan, Strategy
 from tangentlens.models.functional import FunctionalModel
 
 _MOST_COLUMNS = 64

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, NumericalError
-from tangentlens.groups import Group, Groups, resolve_groups
 from tangentlens.kernels.budget import parse_budget
+from tangentlens.kernels.check import check_entries
 from tangentlens.kernels.cost import dense_bytes, formed_bytes, matrix_free_bytes, pieces, planning_bytes, require
-from tangentlens.kernels.end_check import check_entries
-from tangentlens.kernels.factored import Problem, dense_kernels, oracle_kernel
+from tangentlens.kernels.factored.assembly import Problem, dense_kernels, oracle_kernel
+from tangentlens.kernels.groups import Group, Groups, resolve_groups
 from tangentlens.kernels.matrix_free import JacobianOperator, Side
-from tangentlens.kernels.plan import Plan, Strategy, make_plan
+from tangentlens.kernels.outputs import Reduction, reduction
 from tangentlens.kernels.prediction import predict
+from tangentlens.kernels.tracing.plan import Plan, Strategy, make_plan
 from tangentlens.models.functional import (
     FunctionalModel,
     PickOutput,
@@ -32,7 +33,6 @@ from tangentlens.models.functional import (
 )
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import DenseOperator, LinearOperator, SumOperator
-from tangentlens.outputs import Reduction, reduction
 from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def entk(
         inputs2: other inputs (M) for the crossed kernel K(inputs, inputs2), which is never symmetric.
         outputs: what becomes of the C outputs. "trace": average over the diagonal of the two output axes, (N, N);
             "mean": kernel of the mean output, (N, N); an int: kernel of that output; "full": (N*C, N*C), rows
-            example-major (row i*C + c); or a record of `tangentlens.outputs`.
+            example-major (row i*C + c); or a record of `tangentlens.kernels.outputs`.
         groups: "module", "parameter", "all", or group name -> list of glob patterns over parameter names.
         method: "factored" forms each group's kernel from the factors of its parameters' uses; "matrix_free"
             multiplies by the kernel with automatic differentiation; "dense" is the oracle, vmap(jacrev) and one big

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.eigen.certificate import require_finite
+from tangentlens.eigen.residuals import require_finite
 from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.cost import Pieces
 from tangentlens.kernels.differentiation import forward_mode, plain_attention, vectorised_grad, without_advice
-from tangentlens.kernels.guard import Witnesses
-from tangentlens.kernels.plan import Plan
+from tangentlens.kernels.tracing.plan import Plan
+from tangentlens.kernels.tracing.witnesses import Witnesses
 from tangentlens.models.checks import agreement
 from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
 from tangentlens.models.neutral import plain_torch

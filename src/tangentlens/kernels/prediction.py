@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tangentlens.groups import Group
 from tangentlens.kernels.budget import multiplication_rate
-from tangentlens.kernels.contraction import gradient_operations, token_operations
-from tangentlens.kernels.factored import Problem
-from tangentlens.kernels.plan import ParameterPlan, Strategy
+from tangentlens.kernels.factored.assembly import Problem
+from tangentlens.kernels.factored.contraction import gradient_operations, token_operations
+from tangentlens.kernels.groups import Group
+from tangentlens.kernels.tracing.plan import ParameterPlan, Strategy
 
 _PRODUCTS = 300  # columns that a solver multiplies for some 25 leading modes
 _PASSES = 6  # a vector-Jacobian and a Jacobian-vector product, in forward passes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators.interface import LinearOperator
-from tangentlens.tensors import ArrayLike, real_tensor
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 
 
 @final

@@ -10,8 +10,8 @@ from scipy.sparse.linalg import LinearOperator as ScipyLinearOperator
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError
+from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs
-from tangentlens.tensors import ArrayLike, real_tensor
 
 
 class LinearOperator(ABC):

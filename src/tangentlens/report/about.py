@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
-from tangentlens.evidence.claims import Claim
-from tangentlens.experiments import Expectation, expectations_for
-from tangentlens.settings import SETTINGS, Setting
+from tangentlens.paper import SETTINGS, Setting
+from tangentlens.paper.experiments import Expectation, expectations_for
+from tangentlens.statistics.claims import Claim
 from tangentlens.store import StoredRun
+from tangentlens.store.atomic import write_text
 
 
 @dataclass(frozen=True)

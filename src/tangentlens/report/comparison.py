@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tangentlens.experiments import flat_config
+from tangentlens.paper.experiments import flat_config
 from tangentlens.records import Figure
 from tangentlens.report import labels
 from tangentlens.report.about import about

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from tangentlens.atomic import write_text
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Figure
 from tangentlens.report.about import about
@@ -16,6 +15,7 @@ from tangentlens.report.charts import HUES, chart, text
 from tangentlens.report.comparison import Compared, Comparison, Difference, run_names, shown, summary
 from tangentlens.report.page import Part, assembled
 from tangentlens.store import StoredRun
+from tangentlens.store.atomic import write_text
 
 _HEIGHT_OF_ROW, _HEIGHT_AROUND = 26, 150  # CSS pixels
 _MOST_ROWS = 40

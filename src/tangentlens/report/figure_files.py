@@ -8,11 +8,11 @@ from types import ModuleType
 
 import plotly.graph_objects as go
 
-from tangentlens.atomic import storing, write_bytes
 from tangentlens.errors import InvalidInputError, MissingExtraError
 from tangentlens.models.extras import optional_module
 from tangentlens.report.static_charts import charts_of, themed
 from tangentlens.store import StoredRun
+from tangentlens.store.atomic import storing, write_bytes
 
 FORMATS = ("pdf", "svg", "png")
 _WIDTH = 720  # CSS pixels

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tangentlens import experiments
-from tangentlens.atomic import storing, write_text
 from tangentlens.errors import InvalidInputError
+from tangentlens.paper import experiments
 from tangentlens.report.page import plotly_js, render, shown_run
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.atomic import storing, write_text
 
 PLOTLY = "plotly.min.js"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tangentlens.figure_keys import BASELINE
 from tangentlens.report.visible_text import visible_token
 from tangentlens.store import SeedRecord, StoredRun
+from tangentlens.store.figure_keys import BASELINE
 
 _GEOMETRIES = {"raw": "raw logits", "centred": "centred logits", "fisher": "Fisher"}
 _WINDOWS = {"windows.input_ids", "windows.story"}

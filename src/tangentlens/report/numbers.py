@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from tangentlens.evidence.claims import VERDICTS
 from tangentlens.records import Figure
+from tangentlens.statistics.claims import VERDICTS
 
 _ABSENT = "not measured"
 

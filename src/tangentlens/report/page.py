@@ -13,13 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tangentlens.atomic import write_text
 from tangentlens.report.about import about
 from tangentlens.report.blocks import Block
 from tangentlens.report.language_run import without_texts
 from tangentlens.report.sections import SECTIONS
 from tangentlens.report.visible_text import visible_block
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.atomic import write_text
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tangentlens.atomic import storing, write_text
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Table
 from tangentlens.report.sections import SECTIONS
 from tangentlens.report.table_formats import FORMATS
 from tangentlens.store import StoredRun
+from tangentlens.store.atomic import storing, write_text
 
 
 def write_tables(run: StoredRun, folder: Path) -> tuple[Path, ...]:

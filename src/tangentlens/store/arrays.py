@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tangentlens.aliases import current_keys
-from tangentlens.atomic import write_bytes
 from tangentlens.errors import NotStoredError, StoreError
 from tangentlens.records import Measurement
+from tangentlens.store.aliases import current_keys
+from tangentlens.store.atomic import write_bytes
 from tangentlens.store.results import finite
 
 _KEY = "tangentlens"

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
+from tangentlens.store.atomic import write_text
 
 SCHEMA = 1
 _PACKAGE = Path(__file__).parents[1] / "__init__.py"

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tangentlens.aliases import current_keys
-from tangentlens.atomic import write_text
 from tangentlens.errors import StoreError
 from tangentlens.records import Figure
+from tangentlens.store.aliases import current_keys
+from tangentlens.store.atomic import write_text
 
 
 @dataclass(frozen=True)

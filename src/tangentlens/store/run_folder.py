@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tangentlens.atomic import storing, write_text
 from tangentlens.errors import InvalidInputError, StoreError
+from tangentlens.store.atomic import storing, write_text
 from tangentlens.store.environment import describe_environment, differences, read_environment, write_environment
 
 

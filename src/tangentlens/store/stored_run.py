@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tangentlens.aliases import current_config
 from tangentlens.errors import InvalidInputError, NotStoredError, StoreError
 from tangentlens.records import Figure
+from tangentlens.store.aliases import current_config
 from tangentlens.store.arrays import SeedRecord, read_seeds
 from tangentlens.store.environment import read_environment
 from tangentlens.store.results import read_results

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tangentlens.figure_keys import WordDrop, method_of
 from tangentlens.report.cards.deck import Alike, Deck, Examples, Histogram, Labels, Tokens, Windows
 from tangentlens.report.cards.histograms import histograms
 from tangentlens.report.cards.neighbours import Neighbours, by_directions, by_scores
 from tangentlens.report.cards.packed import Packed, pack, pack_counts, quantise
 from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.report.visible_text import visible_token
+from tangentlens.store.figure_keys import WordDrop, method_of
 
 _MOST_SHARES = 1_300_000  # a byte each: with 126 kernels of 25 modes the page, plotly included, is about 10 MB
 _MEASURES = ("auroc", "auroc.low", "auroc.high", "average_precision", "p")

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tangentlens.atomic import storing, write_text
 from tangentlens.errors import InvalidInputError
 from tangentlens.report.cards.build import build_deck
 from tangentlens.report.cards.deck import Deck, Histogram, Tokens
 from tangentlens.report.cards.packed import Packed, unpack
 from tangentlens.report.language_run import language_run
 from tangentlens.store import StoredRun
+from tangentlens.store.atomic import storing, write_text
 
 _DIGITS = 4
 

@@ -1,12 +1,12 @@
 """The paper's claims beside the evidence, with a verdict on each."""
 
-from tangentlens.evidence.claims import LEVEL, VERDICTS, Claim
-from tangentlens.figure_keys import ClaimPart
 from tangentlens.records import Figure
 from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
+from tangentlens.statistics.claims import LEVEL, VERDICTS, Claim
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import ClaimPart
 
 _PARTS = {
     "value": "what was measured", "null": "what it is compared with", "effect": "the difference", "p": "p",
@@ -46,7 +46,7 @@ _RULE = (
     "claim. A difference of less than one percentage point counts as none. p: exact sign-flip test over seeds; "
     "corrected: Holm over all claims here. A claim holds where the corrected "
     f"p is at most {LEVEL:g} and the 95 % interval lies above what counts; it does not hold where the interval lies "
-    "below that; all else is undecided. One rule for all claims, in evidence/claims.py."
+    "below that; all else is undecided. One rule for all claims, in statistics/claims.py."
 )
 
 

@@ -1,10 +1,10 @@
 """Where the time went."""
 
-from tangentlens.figure_keys import RankedCost
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import duration, interval, number
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import RankedCost
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:

@@ -1,6 +1,6 @@
 """The headline figures against what the paper reports or the experiment expects."""
 
-from tangentlens.experiments import Expectation, departures
+from tangentlens.paper.experiments import Expectation, departures
 from tangentlens.report import labels
 from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, Tiles

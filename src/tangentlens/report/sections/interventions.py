@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import Ablation, Move
 from tangentlens.records import Figure
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, INK, SOFT, chart, seeds, stacked
 from tangentlens.report.numbers import listing, number
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import Ablation, Move
 
 _SPACES = {"functions": "functions of the input", "directions": "directions of the layer", "parameters": "weights"}
 _ALL, _KEPT = (*_SPACES, "ablate"), "kept."

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tangentlens.figure_keys import BASELINE, LabelScore, Macro, family_of, method_of
 from tangentlens.records import Figure
 from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Note, Table
 from tangentlens.report.held_out import Choice
 from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import BASELINE, LabelScore, Macro, family_of, method_of
 
 _FAMILY_NAMES = {"pos": "parts of speech", "morphology": "morphology", "": "all labels"}
 _HOW = (

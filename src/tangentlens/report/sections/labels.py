@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from tangentlens.figure_keys import BASELINE
 from tangentlens.report.blocks import Block, Lead, Note, Section
 from tangentlens.report.held_out import Choice, choose
 from tangentlens.report.language_run import LanguageRun, geometry_name, holds_language_model, language_run
@@ -10,6 +9,7 @@ from tangentlens.report.numbers import listing, several
 from tangentlens.report.sections.label_table import label_tables
 from tangentlens.report.sections.layer_map import layer_maps
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import BASELINE
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:

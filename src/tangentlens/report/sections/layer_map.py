@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from tangentlens.figure_keys import BASELINE
 from tangentlens.report.blocks import Block, Chart, Charts, Note
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.held_out import Choice
 from tangentlens.report.language_run import LanguageRun, geometry_name
+from tangentlens.store.figure_keys import BASELINE
 
 
 def layer_maps(modes: LanguageRun, choices: Mapping[str, Choice]) -> tuple[Block, ...]:

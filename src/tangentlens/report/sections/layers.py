@@ -3,12 +3,12 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import GROUP_CHANCE, GroupOverlap
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import SEQUENTIAL, chart, single, text
 from tangentlens.report.numbers import listing, number
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import GROUP_CHANCE, GroupOverlap
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:

@@ -1,10 +1,10 @@
 """Every way of finding the features at one budget."""
 
-from tangentlens.figure_keys import Ranked, RankedCost
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import interval, number
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import Ranked, RankedCost
 
 _METHODS = {
     "entk": "eNTK, leading modes",

@@ -1,9 +1,9 @@
 """The linearised predictor beside the network."""
 
-from tangentlens.figure_keys import Linearised
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import number, with_spread
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import Linearised
 
 _POINTS = (("trained", "around the trained network"), ("zero", "around zero"))
 _SCORES = (("r2", "R²"), ("loss_ratio", "Loss ratio"), ("accuracy_gap", "Accuracy gap"))

@@ -1,10 +1,10 @@
 """Residuals of the eigenpairs, and what the computation noted."""
 
-from tangentlens.figure_keys import WORST_RESIDUAL
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import notes_by_seeds, number, several
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import WORST_RESIDUAL
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:

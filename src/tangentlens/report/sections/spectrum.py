@@ -3,11 +3,11 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import ONSET
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import DASHES, HUES, INK, SOFT, chart, seeds, single, text
 from tangentlens.report.numbers import listing, plain, several
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import ONSET
 
 _GROUP = "spectrum.group."
 

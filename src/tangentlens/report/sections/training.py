@@ -2,12 +2,12 @@
 
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import LAG, ONSET, PEAK
 from tangentlens.records import Figure
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section
 from tangentlens.report.charts import HUES, INK, band, chart, mark, seeds, stacked
 from tangentlens.report.numbers import number, plain, several, with_spread
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import LAG, ONSET, PEAK
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:

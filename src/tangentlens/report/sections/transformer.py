@@ -3,12 +3,12 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from tangentlens.figure_keys import GROUP_CHANCE, ONSET, GroupOverlap, Overlap
 from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.numbers import number, plain, with_spread
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import GROUP_CHANCE, ONSET, GroupOverlap, Overlap
 
 _FAMILIES = ("n", "m", "sum", "difference", "axis_sum", "axis_difference", "2n", "2m")
 _PARAMETERS = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_U")  # as the data meet them

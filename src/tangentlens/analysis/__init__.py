@@ -1,0 +1,1 @@
+"""The analysis of any trained network: a subject, steps, findings."""

@@ -1,0 +1,1 @@
+"""What a finding is compared with: null models, baselines, interventions."""

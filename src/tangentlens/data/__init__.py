@@ -1,1 +1,0 @@
-"""Data sets whose structure is known: arrays in, arrays out."""

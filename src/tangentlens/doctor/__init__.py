@@ -1,6 +1,0 @@
-"""What will work with a language model, found by trying it on a few windows."""
-
-from tangentlens.doctor.examination import examine
-from tangentlens.doctor.record import Check, Examination, Verdict
-
-__all__ = ["Check", "Examination", "Verdict", "examine"]

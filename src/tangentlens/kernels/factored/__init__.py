@@ -1,0 +1,1 @@
+"""Kernels from the factors of every use of a parameter."""

@@ -1,0 +1,1 @@
+"""Language models: loading, checks, windows of text, the sweep over all layers, the analysis."""

@@ -1,0 +1,1 @@
+"""The analysis of a language model on windows of text."""

@@ -1,0 +1,1 @@
+"""Windows of text with their labels: sources, taggers, the search."""

@@ -1,0 +1,1 @@
+"""The first setting of the paper: an MLP on modular addition."""

@@ -1,0 +1,114 @@
+"""What the settings on modular addition have in common: records of a run in, figures and arrays to store out."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tangentlens.alignment.cliffs import Cliff, matches_paper, paper_blocks
+from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
+from tangentlens.alignment.rotation import rotate_by_frequency
+from tangentlens.analysis.dynamics import Transition
+from tangentlens.analysis.findings import Arrays, Figures
+from tangentlens.analysis.linearised import Comparison
+from tangentlens.features.fourier import FeatureFamily
+from tangentlens.paper.training import Checkpoint
+from tangentlens.store.figure_keys import LAG, ONSET, PEAK, Linearised
+
+
+def training_arrays(checkpoints: Sequence[Checkpoint]) -> Arrays:
+    """`epoch` (E,) int64, and (E,) float64 losses and accuracies (0..1) of both parts."""
+    return {
+        "epoch": torch.tensor([point.epoch for point in checkpoints], dtype=torch.int64),
+        "train.loss": _column([point.train_loss for point in checkpoints]),
+        "train.accuracy": _column([point.train_accuracy for point in checkpoints]),
+        "test.loss": _column([point.test_loss for point in checkpoints]),
+        "test.accuracy": _column([point.test_accuracy for point in checkpoints]),
+    }
+
+
+def heatmap_arrays(vectors: Float[Tensor, "N k"], families: Mapping[str, FeatureFamily], p: int) -> Arrays:
+    """`heatmap.<family>` (3, floor(p / 2)): percent of one frequency's two features in a block of modes.
+
+    Rows: mode 0, then the paper's two blocks; columns: k = 1..floor(p / 2). NaN where both features are constant.
+    """
+    blocks = [vectors[:, list(block)] for block in (range(1), *paper_blocks(p))]
+    return {f"heatmap.{name}": _heatmap(blocks, family) for name, family in families.items()}
+
+
+def rotated_arrays(vectors: Float[Tensor, "N k"], p: int) -> Arrays:
+    """Both of the paper's blocks after rotation by frequency, and the frequency of each mode.
+
+    `modes.rotated` (N, 8 floor(p / 2)) float32; `modes.frequency` (8 floor(p / 2),) int64.
+    """
+    blocks = [rotate_by_frequency(vectors[:, list(block)], p) for block in paper_blocks(p)]
+    return {
+        "modes.rotated": torch.cat([block.vectors for block in blocks], dim=1).to(torch.float32),
+        "modes.frequency": torch.cat([block.frequency for block in blocks]),
+    }
+
+
+def transition_figures(times: Transition) -> Figures:
+    """Onset of grokking, peak of the overlap's growth, and their distance; NaN where the run has none."""
+    return {
+        ONSET: (times.onset, "epoch"),
+        PEAK: (times.peak, "epoch"),
+        LAG: (times.onset_minus_peak, "epoch"),
+    }
+
+
+def accuracy_figures(last: Checkpoint) -> Figures:
+    """Accuracies at the end of training, in percent."""
+    return {
+        "train.accuracy.final": (100 * last.train_accuracy, "percent"),
+        "test.accuracy.final": (100 * last.test_accuracy, "percent"),
+    }
+
+
+def cliff_figures(cliffs: Sequence[Cliff], p: int) -> Figures:
+    """The first two cliffs after mode 0, NaN where there are fewer, and whether they are the paper's (1 or 0)."""
+    positions = [float(cliff.last_mode) for cliff in cliffs if cliff.last_mode > 0] + [math.nan, math.nan]
+    return {
+        "cliffs.first": (positions[0], "mode"),
+        "cliffs.second": (positions[1], "mode"),
+        "cliffs.match_paper": (float(matches_paper(cliffs, p)), "share"),
+    }
+
+
+def linearised_figures(trained: Comparison, zero: Comparison) -> Figures:
+    """The linearised predictor around the trained model and around zero, on held-out rows."""
+    return {
+        str(Linearised(name, key)): (value, unit)
+        for name, found in (("trained", trained), ("zero", zero))
+        for key, value, unit in (
+            ("r2", found.r2, "ratio"),
+            ("loss_ratio", found.loss_ratio, "ratio"),
+            ("accuracy_gap", found.accuracy_gap, "percent"),
+        )
+    }
+
+
+def notes(times: Transition, cliffs: Sequence[Cliff], converged: Sequence[bool], p: int) -> tuple[str, ...]:
+    """Sentences for the reader about what this run does not have."""
+    missing = (
+        (math.isnan(times.onset), "test accuracy never crossed the threshold: this seed has no onset of grokking"),
+        (math.isnan(times.peak), "the growth of the sum overlap has no peak between the first and the last checkpoint"),
+        (
+            not matches_paper(cliffs, p),
+            f"the cliffs found after modes {[cliff.last_mode for cliff in cliffs]} are not the paper's, "
+            f"after modes {[block[-1] for block in paper_blocks(p)]}",
+        ),
+        (not all(converged), f"eigenpairs of {len(converged) - sum(converged)} kernels did not all converge"),
+    )
+    return tuple(sentence for applies, sentence in missing if applies)
+
+
+def _heatmap(blocks: Sequence[Tensor], family: FeatureFamily) -> Float[Tensor, "blocks F"]:
+    pairs = [centred_basis(family.at(k)) for k in family.frequencies]
+    return torch.stack([_column([overlap_of_bases(block, pair).percent for pair in pairs]) for block in blocks])
+
+
+def _column(values: Sequence[float]) -> Float[Tensor, " E"]:
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""The second setting of the paper: a one-layer Transformer on modular addition."""
