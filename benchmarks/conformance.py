@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
-from model_grammar.draws import drawn
-from model_grammar.oracle import judge
-from model_grammar.shrinking import shrunk
-from model_grammar.specs import parse
-from model_grammar.table import table
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support.model_grammar.draws import drawn
+from tests.support.model_grammar.oracle import judge
+from tests.support.model_grammar.shrinking import shrunk
+from tests.support.model_grammar.specs import parse
+from tests.support.model_grammar.table import table
 
 
 def main() -> int:

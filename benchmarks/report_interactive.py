@@ -18,11 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chromium import Page, browse
-from synthetic_language_run import FULL, language_measurement, store_language_run
 from tangentlens.report import build_report
+from tests.support.chromium import Page, browse
+from tests.support.synthetic_language_run import FULL, language_measurement, store_language_run
 
 QUIET = 5.0  # seconds
 OBSERVE = """

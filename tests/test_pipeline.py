@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from fake_setting import FakeConfig, fake, measure
 from tangentlens import pipeline
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.paper.mlp import measure as mlp
 from tangentlens.pipeline import run
 from tangentlens.store import open_run
+from tests.support.fake_setting import FakeConfig, fake, measure
 
 
 def test_a_run_holds_everything_and_replays(tmp_path):
@@ -67,9 +67,9 @@ def test_a_failed_run_leaves_only_its_draft_and_resume_keeps_what_was_done(tmp_p
 def test_a_killed_run_leaves_only_its_draft(tmp_path):
     script = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
-from fake_setting import FakeConfig, fake, measure
+from tests.support.fake_setting import FakeConfig, fake, measure
 from tangentlens.pipeline import run
 def killed(config, seed, progress):
     if seed == 1:

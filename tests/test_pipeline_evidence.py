@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from fake_setting import FakeConfig, evidence, fake, measure
 from tangentlens.errors import InvalidInputError
 from tangentlens.pipeline import add_evidence, run
 from tangentlens.store import open_run
+from tests.support.fake_setting import FakeConfig, evidence, fake, measure
 
 SETTINGS = fake(evidence=evidence)
 

@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from model_grammar.draws import drawn
-from model_grammar.oracle import judge
-from model_grammar.shrinking import shrunk
+from tests.support.model_grammar.draws import drawn
+from tests.support.model_grammar.oracle import judge
+from tests.support.model_grammar.shrinking import shrunk
 
 MODELS = int(os.environ.get("TANGENTLENS_MODELS", "200"))
 REFUSED = 0.05  # share of the models that may be refused

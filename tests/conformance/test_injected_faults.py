@@ -6,11 +6,11 @@ from importlib import import_module
 import pytest
 
 import tangentlens as tl
-from model_grammar.oracle import computed, judge
-from model_grammar.specs import Spec
 from tangentlens.kernels.factored import assembly as factored
 from tangentlens.kernels.factored import collecting
 from tangentlens.kernels.tracing.layouts import Layout
+from tests.support.model_grammar.oracle import computed, judge
+from tests.support.model_grammar.specs import Spec
 
 entk, probing = import_module("tangentlens.kernels.entk"), import_module("tangentlens.kernels.tracing.probing")
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from torch import Tensor
 
 import tangentlens as tl
-from model_grammar.draws import DRAWING, specs
-from model_grammar.oracle import computed
-from model_grammar.specs import build, inputs
+from tests.support.model_grammar.draws import DRAWING, specs
+from tests.support.model_grammar.oracle import computed
+from tests.support.model_grammar.specs import build, inputs
 
 FEW = settings(DRAWING, max_examples=10)
 pytestmark = pytest.mark.filterwarnings("ignore:no output depends on")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from eigen_cases import OPERATORS, SOLVERS, Solver, as_product, rotation, with_spectrum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tangentlens.operators import DenseOperator, LinearOperator, ScaledOperator
+from tests.support.eigen_cases import OPERATORS, SOLVERS, Solver, as_product, rotation, with_spectrum
 
 TOL = 1e-8
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from eigen_cases import SOLVERS, rotation, with_spectrum
 from torch import Tensor
 
 from tangentlens.eigen import match_modes, top_eigenpairs, track_modes
@@ -18,6 +17,7 @@ from tangentlens.operators import (
     ScaledOperator,
     SumOperator,
 )
+from tests.support.eigen_cases import SOLVERS, rotation, with_spectrum
 
 MATRIX = with_spectrum(torch.linspace(1, 0, 60, dtype=torch.float64) ** 2)
 SOLVE = {

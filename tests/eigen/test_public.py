@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from eigen_cases import with_spectrum
 
 import tangentlens as tl
 from tangentlens.eigen.solve import _check_operator
 from tangentlens.operators import DenseOperator, RestrictedOperator
+from tests.support.eigen_cases import with_spectrum
 
 MATRIX = with_spectrum(torch.linspace(1, 2, 60, dtype=torch.float64))
 

@@ -4,12 +4,12 @@ import logging
 
 import pytest
 import torch
-from eigen_cases import as_product, full, modular_addition_kernel, rotation, uniform, with_spectrum
 
 from tangentlens.eigen.block_lanczos import basis_capacity, block_lanczos, block_size
 from tangentlens.eigen.solve import _check_operator, dense_is_cheaper, top_eigenpairs
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.operators import DenseOperator, ProductOperator, ScaledOperator, SumOperator
+from tests.support.eigen_cases import as_product, full, modular_addition_kernel, rotation, uniform, with_spectrum
 
 SLOW_DECAY = torch.linspace(1, 0, 300) ** 2
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from eigen_cases import rotation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from tangentlens.eigen.tracking import degenerate_blocks, match_modes, track_mod
 from tangentlens.errors import InvalidInputError
 from tangentlens.operators import DenseOperator
 from tangentlens.records import Eigenpairs
+from tests.support.eigen_cases import rotation
 
 
 def checkpoint(values, vectors):

@@ -1,7 +1,8 @@
 """The figures of a small run of every setting equal those stored here, to the last digit."""
 
 import pytest
-import small_runs
+
+from tests.support import small_runs
 
 
 @pytest.mark.parametrize("name", small_runs.SETTINGS)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from model_zoo import CASES, build, jacobians, reduced, relative_error
 
 import tangentlens as tl
 from tangentlens.kernels import outputs as reductions
+from tests.support.model_zoo import CASES, build, jacobians, reduced, relative_error
 
 pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 REDUCTIONS = ["full", "trace", "mean"]

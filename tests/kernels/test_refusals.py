@@ -5,11 +5,11 @@ import sys
 
 import pytest
 import torch
-from model_zoo import HiddenScale, jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
 from tangentlens.kernels.tracing.rules import RULES, Use
+from tests.support.model_zoo import HiddenScale, jacobians, reduced, relative_error
 
 X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
 

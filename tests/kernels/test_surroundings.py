@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from model_zoo import jacobians, reduced, relative_error
 from torch import Tensor, nn
 
 import tangentlens as tl
+from tests.support.model_zoo import jacobians, reduced, relative_error
 
 X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 METHODS = ["factored", "matrix_free", "dense"]

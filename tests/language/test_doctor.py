@@ -9,18 +9,18 @@ from typer.testing import CliRunner
 
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
 
-import language_zoo as zoo
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from language_cases import byte_level_tokenizer
 
-from real_gemma import gemma, needs_gemma
 from tangentlens.cli import app
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.doctor import Examination, Verdict, cost, examine, passes, weights
 from tangentlens.language.doctor.subject import Subject, Task
 from tangentlens.language.model import language_model
+from tests.support import language_zoo as zoo
+from tests.support.language_cases import byte_level_tokenizer
+from tests.support.real_gemma import gemma, needs_gemma
 
 
 def tiny(family: str) -> nn.Module:

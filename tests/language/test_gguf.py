@@ -4,15 +4,15 @@ from pathlib import Path
 
 import gguf as reference
 import pytest
-import tiny_gguf
 import torch
 from gguf import GGMLQuantizationType
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from real_gemma import gemma, needs_gemma
 from tangentlens.errors import InvalidInputError, MissingExtraError
 from tangentlens.language.folder_cache import damage, read_manifest, sha256
 from tangentlens.language.gguf import gguf_folder, packaged_gemma, packaged_gemma_installed
+from tests.support import tiny_gguf
+from tests.support.real_gemma import gemma, needs_gemma
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
 
-from language_conformance import GEOMETRIES, PADDINGS, conform
-from language_families import DENSE, EXPERTS, FAMILIES, OTHERS
+from tests.support.language_families import DENSE, EXPERTS, FAMILIES, OTHERS
+from tests.support.language_oracle import GEOMETRIES, PADDINGS, conform
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of old modelling code
 

@@ -4,7 +4,6 @@ import copy
 import logging
 from dataclasses import replace
 
-import language_zoo as zoo
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from tangentlens.language.sweep import backward as backward_sweep
 from tangentlens.language.sweep import check as sweep_check
 from tangentlens.language.sweep import fisher
 from tangentlens.language.sweep.sweep import Sweep
+from tests.support import language_zoo as zoo
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 SOME = {"groups": ["*.mlp.down_proj.weight", "*.q_proj.weight"], "directions": 5, "geometry": "fisher"}

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny_gguf
 from gguf import GGMLQuantizationType
 from huggingface_hub import errors
 
@@ -11,6 +10,7 @@ from tangentlens.errors import InvalidInputError, MissingExtraError
 from tangentlens.language import sources
 from tangentlens.language.folder_cache import sha256
 from tangentlens.language.sources import resolve
+from tests.support import tiny_gguf
 
 
 class Hub:

@@ -6,11 +6,11 @@ import warnings
 
 import pytest
 import torch
-from model_zoo import HiddenScale, jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
 from tangentlens.models.binding import bind
+from tests.support.model_zoo import HiddenScale, jacobians, reduced, relative_error
 
 X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -15,8 +15,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
 pytest.importorskip("spacy", reason="the extra `language` is not installed")
 
-import language_cases as cases
-
 from tangentlens.config import config_text, parse_config
 from tangentlens.controls.interventions.edits import without_directions
 from tangentlens.errors import InvalidInputError
@@ -33,6 +31,7 @@ from tangentlens.pipeline import add_evidence, run
 from tangentlens.statistics.corrections import holm
 from tangentlens.store import open_run
 from tangentlens.store.arrays import read_measurement
+from tests.support import language_cases as cases
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from synthetic_language_run import store_language_run
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import StoreError
 from tangentlens.paper import SETTINGS
 from tangentlens.paper.experiments import find
@@ -14,6 +12,8 @@ from tangentlens.report.about import About, about, describe, write_about
 from tangentlens.report.page import render
 from tangentlens.report.sections import interventions
 from tangentlens.store import open_run
+from tests.support.synthetic_language_run import store_language_run
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from chromium import BROWSER, DRIVER, Page, browse
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.report import build_report
+from tests.support.chromium import BROWSER, DRIVER, Page, browse
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="chromium and chromedriver are not both on PATH"

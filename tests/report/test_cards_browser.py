@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chromium import BROWSER, DRIVER, Page, browse
-from synthetic_language_run import FULL, Size, language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.report import build_report
+from tests.support.chromium import BROWSER, DRIVER, Page, browse
+from tests.support.synthetic_language_run import (
+    FULL,
+    Size,
+    language_measurement,
+    store_language_run,
+    with_arrays,
+    with_words,
+)
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="chromium and chromedriver are not both on PATH"

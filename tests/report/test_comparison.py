@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthetic_run import CONFIG, store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.records import Figure
 from tangentlens.report.comparison import Compared, Comparison, compare, run_names, summary
 from tangentlens.report.comparison_page import render_comparison, write_comparison
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_run import CONFIG, store_run, synthetic_measurement
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.paper.mlp.claims import CLAIMS
 from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Chart, Lead, Note, Table
@@ -14,6 +13,7 @@ from tangentlens.report.sections import claims, interventions, leaderboard
 from tangentlens.statistics.claims import evidence_figures, judge
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.arrays import write_evidence
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 CAUSAL = {
     "ablate.entk.accuracy": 0.5, "ablate.pca.accuracy": 12.0, "ablate.random.accuracy": 99.0,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from synthetic_run import HALF, store_run, synthetic_measurement
 from tangentlens.report.blocks import Film, Lead, Note
 from tangentlens.report.film import kept_frames
 from tangentlens.report.page import render
 from tangentlens.report.sections import film
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_run import HALF, store_run, synthetic_measurement
 
 MAPS = ("film.input", "film.sum", "film.difference")
 

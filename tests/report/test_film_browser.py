@@ -2,9 +2,9 @@
 
 import pytest
 
-from chromium import BROWSER, DRIVER, browse
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.report import build_report
+from tests.support.chromium import BROWSER, DRIVER, browse
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="chromium and chromedriver are not both on PATH"

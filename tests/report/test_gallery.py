@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from chromium import BROWSER, DRIVER, browse
-from synthetic_language_run import CONFIG as LANGUAGE
-from synthetic_language_run import language_measurement, store_language_run
-from synthetic_run import CONFIG, store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError
 from tangentlens.report.gallery import PLOTLY, write_gallery
+from tests.support.chromium import BROWSER, DRIVER, browse
+from tests.support.synthetic_language_run import CONFIG as LANGUAGE
+from tests.support.synthetic_language_run import language_measurement, store_language_run
+from tests.support.synthetic_run import CONFIG, store_run, synthetic_measurement
 
 
 @pytest.fixture(scope="module")

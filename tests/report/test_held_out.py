@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from synthetic_language_run import language_measurement, store_language_run, with_arrays
 from tangentlens.alignment.selection import layers_chosen_on_train, select_modes
 from tangentlens.report.held_out import choose
 from tangentlens.report.language_run import LanguageRun, language_run
 from tangentlens.store import open_run
+from tests.support.synthetic_language_run import language_measurement, store_language_run, with_arrays
 
 
 def read(folder, **changes) -> LanguageRun:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthetic_language_run import Size, language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Block, Cards, Chart, Charts, Lead, Note, Table
 from tangentlens.report.page import build_report, render
 from tangentlens.report.sections import feature_cards, labels, spectra
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_language_run import Size, language_measurement, store_language_run, with_arrays, with_words
 
 SECTIONS = (labels.SECTION, spectra.SECTION, feature_cards.SECTION)
 

@@ -2,8 +2,8 @@ import json
 
 from typer.testing import CliRunner
 
-from synthetic_language_run import store_language_run
 from tangentlens.cli import app
+from tests.support.synthetic_language_run import store_language_run
 
 
 def test_the_report_command_can_leave_texts_out(tmp_path):

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from synthetic_language_run import language_measurement, store_language_run
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import NotStoredError, StoreError
 from tangentlens.paper.mlp.claims import CLAIMS
 from tangentlens.records import Figure, Measurement
@@ -18,6 +16,8 @@ from tangentlens.report.page import build_report, render
 from tangentlens.report.sections import SECTIONS, claims, headline, interventions, leaderboard, overview, superposition
 from tangentlens.report.table_files import tables_of
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_language_run import language_measurement, store_language_run
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 FIELDS = {"interval": "intervals", "n": "numbers of observations", "seeds": "seeds", "unit": "units"}
 PARTS = ("value", "null", "effect", "p", "corrected_p", "verdict")

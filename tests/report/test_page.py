@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from synthetic_run import CONFIG, HALF, store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError
 from tangentlens.report import build_report, labels
 from tangentlens.report.about import about
@@ -17,6 +16,7 @@ from tangentlens.report.page import bind, render, script_json
 from tangentlens.report.sections import SECTIONS, headline
 from tangentlens.report.sections.modes import nearest_wave
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_run import CONFIG, HALF, store_run, synthetic_measurement
 
 
 @pytest.fixture(scope="module")

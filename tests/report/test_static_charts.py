@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import tangentlens as tl
-from chromium import BROWSER
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError, MissingExtraError, StoreError
 from tangentlens.models.extras import installed
 from tangentlens.report.charts import chart
 from tangentlens.report.figure_files import write_figures
 from tangentlens.report.notebook import Run
 from tangentlens.report.static_charts import THEMES, charts_of, palette, themed
+from tests.support.chromium import BROWSER
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import StoreError
 from tangentlens.report.blocks import Table
 from tangentlens.report.table_files import tables_of, write_tables
 from tangentlens.report.table_formats import FORMATS, as_csv, as_latex, as_markdown
 from tangentlens.report.visible_text import visible
 from tangentlens.store import open_run
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

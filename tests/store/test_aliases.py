@@ -1,12 +1,12 @@
 """What earlier versions stored is read by its names of now."""
 
-from synthetic_language_run import CONFIG, language_measurement, store_language_run
 from tangentlens.config import parse_config
 from tangentlens.paper import SETTINGS
 from tangentlens.records import Figure
 from tangentlens.store import open_run
 from tangentlens.store.aliases import current_config, current_keys
 from tangentlens.store.results import read_results, write_results
+from tests.support.synthetic_language_run import CONFIG, language_measurement, store_language_run
 
 
 def test_settings_and_keys_have_their_names_of_now():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from synthetic_run import store_run, synthetic_measurement
 from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.store import open_run
+from tests.support.synthetic_run import store_run, synthetic_measurement
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import hypothesis.strategies as st
 import torch
 from hypothesis import given, settings
-from model_zoo import jacobians, reduced, relative_error
 from torch import nn
 
 import tangentlens as tl
 from tangentlens.kernels.factored import separable
+from tests.support.model_zoo import jacobians, reduced, relative_error
 
 
 class SquaredReadout(nn.Module):

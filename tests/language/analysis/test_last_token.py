@@ -5,13 +5,12 @@ import torch
 
 pytest.importorskip("transformers", reason="the extra `language` is not installed")
 
-import language_zoo as zoo
-
 from tangentlens.controls.interventions.edits import without_directions
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.analysis.last_token import last_tokens
 from tangentlens.language.chain import hidden_of
 from tangentlens.language.model import language_model
+from tests.support import language_zoo as zoo
 
 
 @pytest.mark.parametrize("family", zoo.FAMILIES)

@@ -1,6 +1,5 @@
 """Smaller pieces where memory runs out, and a clear refusal where none is small enough."""
 
-import language_zoo as zoo
 import pytest
 import torch
 
@@ -9,6 +8,7 @@ from tangentlens.language.model import language_model
 from tangentlens.language.sweep import backward as backward_sweep
 from tangentlens.language.sweep.memory import in_pieces
 from tangentlens.language.sweep.sweep import sweep
+from tests.support import language_zoo as zoo
 
 CPU = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
 

@@ -1,6 +1,5 @@
 """The pilot: that its parameter directions are those of the modes, and that its output directions hold the modes."""
 
-import language_zoo as zoo
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from tangentlens.language.sweep.pilot import (
 from tangentlens.language.sweep.sweep import sweep
 from tangentlens.language.sweep.workspace import InMemory
 from tangentlens.progress import silent
+from tests.support import language_zoo as zoo
 
 
 def orthonormal(d: int, r: int, seed: int = 0) -> Tensor:

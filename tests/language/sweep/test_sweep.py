@@ -1,6 +1,5 @@
 """The sweep against a plain loop of backward passes, on tiny random models of every family."""
 
-import language_zoo as zoo
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from tangentlens.language.sweep.fisher import logit_geometry
 from tangentlens.language.sweep.new_text import score_new_windows
 from tangentlens.language.sweep.refinement import refine
 from tangentlens.language.sweep.sweep import sweep
+from tests.support import language_zoo as zoo
 
 # RMSNorm of transformers rounds to float32 inside, also in float64 models
 CLOSE = {"rtol": 2e-5, "atol": 1e-9}

@@ -5,7 +5,6 @@ import gc
 import sys
 from pathlib import Path
 
-import language_zoo as zoo
 import pytest
 import torch
 
@@ -20,6 +19,7 @@ from tangentlens.language.sweep.compressed import CompressedKernel
 from tangentlens.language.sweep.sweep import sweep
 from tangentlens.language.sweep.token_shares import token_shares
 from tangentlens.language.sweep.workspace import InFolder
+from tests.support import language_zoo as zoo
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody pressed Ctrl-C

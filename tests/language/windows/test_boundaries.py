@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_cases import RULE_TAGGER, TOKENIZERS, story
 
 from tangentlens.language.windows.boundaries import boundaries, tokenise
+from tests.support.language_cases import RULE_TAGGER, TOKENIZERS, story
 
 LANGUAGES = {name: make() for name, make in TOKENIZERS.items()}
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from language_cases import byte_level_tokenizer, tiny_llama
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.generated import WritingRules, written_stories
+from tests.support.language_cases import byte_level_tokenizer, tiny_llama
 
 TOKENIZER = byte_level_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from language_cases import RULE_TAGGER, TOKENIZERS, given, stories, story, tiny_llama
 
-from real_gemma import gemma, needs_gemma
 from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.language.windows.boundaries import tokenise
 from tangentlens.language.windows.labelling import tagger
 from tangentlens.language.windows.search import WindowRules, build_windows
+from tests.support.language_cases import RULE_TAGGER, TOKENIZERS, given, stories, story, tiny_llama
+from tests.support.real_gemma import gemma, needs_gemma
 
 RULES = WindowRules(length=10, quotas={"NOUN": 5, "VERB": 4, "PUNCT": 2}, seed=3, per_story=4)
 

@@ -1,11 +1,11 @@
 import logging
 
 import pytest
-from language_cases import byte_level_tokenizer, story
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.own_labels import LabelledText
 from tangentlens.language.windows.windows import labelled_windows
+from tests.support.language_cases import byte_level_tokenizer, story
 
 TOKENIZER = byte_level_tokenizer()
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthetic_language_run import language_measurement, store_language_run, with_arrays, with_words
 from tangentlens.records import Measurement
 from tangentlens.report.cards.build import build_deck, causal_effect, kept_examples
 from tangentlens.report.cards.deck import Deck, deck_json
 from tangentlens.report.cards.packed import unpack
 from tangentlens.report.language_run import LanguageRun, language_run, short_layers, without_texts
 from tangentlens.store import open_run
+from tests.support.synthetic_language_run import language_measurement, store_language_run, with_arrays, with_words
 
 HOSTILE = (
     "</script><script>window.pwned=1</script>", "<img src=x onerror='window.pwned=1'>", "\u202egnp.exe\u200f",

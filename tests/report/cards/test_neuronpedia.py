@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from synthetic_language_run import language_measurement, store_language_run
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Measurement
 from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.language_run import without_texts
 from tangentlens.store import StoredRun, open_run
+from tests.support.synthetic_language_run import language_measurement, store_language_run
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from model_grammar.oracle import Verdict
+from tests.support.model_grammar.oracle import Verdict
 
 _HEAD = """# Conformance
 

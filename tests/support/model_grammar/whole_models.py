@@ -4,8 +4,8 @@ import torch
 import transformers
 from torch import nn
 
-from model_grammar.registry import STEMS, word
-from model_grammar.stems import VOCABULARY
+from tests.support.model_grammar.registry import STEMS, word
+from tests.support.model_grammar.stems import VOCABULARY
 
 transformers.logging.set_verbosity_error()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from synthetic_run import store_run
 from tangentlens.alignment.splits import balanced_half
 from tangentlens.records import Measurement
+from tests.support.synthetic_run import store_run
 
 WORDS = {
     "DET": ("the", "a", "this", "every"),

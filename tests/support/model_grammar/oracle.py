@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import tangentlens as tl
-from model_grammar.specs import Record, Spec, build, convert, inputs, patterns
+from tests.support.model_grammar.specs import Record, Spec, build, convert, inputs, patterns
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 _FLOOR = {"float64": 1e-12, "float32": 1e-6}  # share of the total below which a kernel is rounding

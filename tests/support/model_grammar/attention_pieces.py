@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from model_grammar.registry import piece
+from tests.support.model_grammar.registry import piece
 
 
 def _causal(T, like):

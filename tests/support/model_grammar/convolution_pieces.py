@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from model_grammar.registry import piece
+from tests.support.model_grammar.registry import piece
 
 
 def _fit(x, length):

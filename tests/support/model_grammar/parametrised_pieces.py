@@ -5,8 +5,8 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from model_grammar.raw_pieces import raw
-from model_grammar.registry import piece
+from tests.support.model_grammar.raw_pieces import raw
+from tests.support.model_grammar.registry import piece
 
 
 @piece("weight norm", "parametrised")

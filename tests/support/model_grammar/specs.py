@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tangentlens as tl
-from model_grammar import (  # noqa: F401
+from tests.support.model_grammar import (  # noqa: F401
     attention_by_hand,
     attention_pieces,
     block_pieces,
@@ -23,7 +23,7 @@ from model_grammar import (  # noqa: F401
     stems,
     whole_models,
 )
-from model_grammar.registry import HEADS, PIECES, READERS, STEMS, Word
+from tests.support.model_grammar.registry import HEADS, PIECES, READERS, STEMS, Word
 
 RESIDUAL, AGAIN = "+", "again"
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from model_grammar.registry import HEADS, READERS, word
-from model_grammar.stems import VOCABULARY
+from tests.support.model_grammar.registry import HEADS, READERS, word
+from tests.support.model_grammar.stems import VOCABULARY
 
 
 def _reader(name):

@@ -1,6 +1,6 @@
 """Small runs of the four settings and what they gave when they were stored.
 
-    python tests/golden/small_runs.py [SETTING ...]     # store them anew, after a change that means to change figures
+    python -m tests.support.small_runs [SETTING ...]     # store them anew, after a change that means to change figures
 
 Each file holds every figure of results.json but wall times, and shape and Euclidean norm of every stored array.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "golden"
 EVIDENCE = {"random_curves": 6, "random_subspaces": 2, "null_draws": 40, "directions": 2, "doses": [0.1, 1.0]}
 
 
@@ -140,6 +140,5 @@ def _write(name: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(FOLDER.parent / "data"))
     for setting in sys.argv[1:] or SETTINGS:
         _write(setting)

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from model_grammar.raw_pieces import raw
-from model_grammar.registry import piece
+from tests.support.model_grammar.raw_pieces import raw
+from tests.support.model_grammar.registry import piece
 
 
 @piece("squeeze and excite", "block")

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from model_grammar.registry import HEADS, PIECES, READERS, STEMS
-from model_grammar.specs import AGAIN, RESIDUAL, RETURNS, Spec
-from model_grammar.whole_models import TRANSFORMERS
+from tests.support.model_grammar.registry import HEADS, PIECES, READERS, STEMS
+from tests.support.model_grammar.specs import AGAIN, RESIDUAL, RETURNS, Spec
+from tests.support.model_grammar.whole_models import TRANSFORMERS
 
 _STEMS = [name for name in STEMS if name not in TRANSFORMERS]
 

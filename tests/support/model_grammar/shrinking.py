@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from model_grammar.oracle import Verdict, judge
-from model_grammar.specs import AGAIN, RESIDUAL, Spec
+from tests.support.model_grammar.oracle import Verdict, judge
+from tests.support.model_grammar.specs import AGAIN, RESIDUAL, Spec
 
 _FIELDS = (
     "stem",

@@ -1,0 +1,1 @@
+"""What tests share: models, cases, stored runs, a browser."""
