@@ -26,11 +26,21 @@ def keyed(found: Mapping[FigureKey, float]) -> Figures:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one part of a measurement found."""
+    """What one part of a measurement found.
 
-    figures: Figures
+    Attributes:
+        figures: key -> (value, unit).
+        arrays: name -> tensor.
+        intervals: key -> 95 % interval inside one seed.
+        words: name -> strings.
+        notes: sentences for the reader.
+    """
+
+    figures: Figures = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
     intervals: Intervals = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def merged(parts: Iterable[Findings]) -> Findings:
@@ -38,11 +48,15 @@ def merged(parts: Iterable[Findings]) -> Findings:
     figures: Figures = {}
     arrays: Arrays = {}
     intervals: Intervals = {}
+    words: dict[str, tuple[str, ...]] = {}
+    notes: tuple[str, ...] = ()
     for part in parts:
         figures |= part.figures
         arrays |= part.arrays
         intervals |= part.intervals
-    return Findings(figures, arrays, intervals)
+        words |= part.words
+        notes += part.notes
+    return Findings(figures, arrays, intervals, words, notes)
 
 
 def measured_in_parts(

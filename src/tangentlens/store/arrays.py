@@ -114,6 +114,12 @@ def write_evidence(folder: Path, measurement: Measurement, seconds: float) -> Pa
     return _write(evidence_path(folder, measurement.seed), measurement, seconds)
 
 
+def write_part(path: Path, measurement: Measurement) -> Path:
+    """Store a part of a run that is not complete, to go on from; as `write_measurement`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(path, measurement, 0.0)
+
+
 def _write(path: Path, measurement: Measurement, seconds: float) -> Path:
     described = {
         "schema": 1,

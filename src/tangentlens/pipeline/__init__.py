@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.paper import SETTINGS, Setting
+from tangentlens.pipeline.summary import figure_values, summarise
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
@@ -160,30 +161,8 @@ def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evi
     keys = dict.fromkeys(key for record in records for key in record.figures)
     units = {key: unit for record in records for key, unit in record.units.items()}
     inside = records[0].intervals if len(records) == 1 else {}
-    values = {key: _values(key, records) for key in keys}
+    values = {key: figure_values(key, records) for key in keys}
     return judge(claims, values, [record.seed for record in records], units, inside)
-
-
-def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:
-    """Mean and 95 % interval of every figure over the seeds that have it: Student's t, or Wilson's for a share.
-
-    A single seed has the interval that it measured itself, if it did.
-    """
-    keys = dict.fromkeys(key for record in records for key in record.figures)
-    return {key: _summary(key, records) for key in keys}
-
-
-def _summary(key: str, records: Sequence[SeedRecord]) -> Figure:
-    """A seed without the figure counts as NaN, which the mean leaves out."""
-    values = _values(key, records)
-    unit = next((record.units[key] for record in records if key in record.units), "")
-    interval = share_interval if unit == "share" else mean_interval
-    found = interval(values, seeds=[record.seed for record in records], unit=unit)
-    return replace(found, interval=records[0].intervals.get(key)) if len(records) == 1 else found
-
-
-def _values(key: str, records: Sequence[SeedRecord]) -> list[float]:
-    return [math.nan if (value := record.figures.get(key)) is None else value for record in records]
 
 
 def _prepared(

@@ -1,0 +1,218 @@
+"""What is analysed: a model, its inputs, and whatever else its owner has; checked before anything long starts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tangentlens.analysis.features import Feature, FeatureSet, read_features
+from tangentlens.analysis.halves import halves
+from tangentlens.analysis.inputs import read_inputs
+from tangentlens.analysis.kernel_modes import KernelOptions
+from tangentlens.analysis.losses import ExampleLoss, example_loss, read_targets
+from tangentlens.analysis.options import evidence_generator
+from tangentlens.analysis.places import model_sites
+from tangentlens.analysis.subject import Split
+from tangentlens.analysis.variants import check_untrained
+from tangentlens.errors import InvalidInputError
+from tangentlens.kernels.budget import parse_budget
+from tangentlens.models.functional import Inputs, PickOutput, functional_model
+from tangentlens.models.sites import Site
+from tangentlens.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class ModelSubject:
+    """A model of one's own to analyse; every field but the first two may be absent.
+
+    Attributes:
+        model: any torch module, trained, in eval mode.
+        inputs: a tensor, an array, a tuple or a dict of such, a Dataset or a DataLoader.
+        features: name -> one value, or one row, for each input; or a data frame (`read_features`).
+        targets: one for each input; taken from a data set's labels where it has them.
+        loss: of outputs and targets (`example_loss`).
+        groups, outputs, output: of the kernel, as `entk` takes them.
+        split: rows to choose on and to score on (`halves`).
+        untrained: what trained scores are compared with (`untrained_models`).
+        retrained: name -> the model trained on something else, permuted labels for example.
+        checkpoints: epoch or step -> state; a folder, a glob or a sequence of files.
+        sites: where activations are read and edited (`model_sites`).
+        show: how an input is shown: "image", "text", "table", "series", a sequence, or index -> shown.
+        train: (model, inputs, targets) -> trained model; retrains an untrained one on permuted targets.
+        columns: names of the columns of table rows.
+    """
+
+    model: nn.Module
+    inputs: Any
+    features: Any = None
+    targets: Any = None
+    loss: Any = None
+    groups: Any = "module"
+    outputs: Any = "trace"
+    output: PickOutput | None = None
+    split: Any = None
+    untrained: Any = None
+    retrained: Mapping[str, Any] | None = None
+    checkpoints: Any = None
+    sites: Any = "auto"
+    show: Any = None
+    train: Any = None
+    columns: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much an analysis computes.
+
+    Attributes:
+        modes: of each kernel, at most.
+        seed: of the halves, permutations, controls and untrained networks.
+        permutations: orders of each feature; None for 100 for each row of the table, between 999 and 19,999.
+        resamples: bootstrap samples.
+        untrained: networks drawn.
+        controls: of each intervention, at most.
+        limit: examples read at most.
+        memory_budget: bytes, "4GB", or None for a quarter of what is free.
+    """
+
+    modes: int = 25
+    seed: int = 0
+    permutations: int | None = None
+    resamples: int = 1000
+    untrained: int = 6
+    controls: int = 400
+    limit: int | None = None
+    memory_budget: int | float | str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject, read and checked.
+
+    Attributes:
+        subject: as it was given.
+        options: how much to compute.
+        inputs: one batch.
+        N: number of inputs.
+        left_out: examples that `limit` left out.
+        outputs: (N, C) of the model.
+        features: those that can be tested, and why others cannot.
+        halves: rows to choose on, and to score on.
+        targets: one for each input, or None.
+        loss: its name, "" without targets.
+        example_loss: of outputs and targets, or None.
+        sites: by name, in the order of the network.
+    """
+
+    subject: ModelSubject
+    options: Options
+    inputs: Inputs
+    N: int
+    left_out: int
+    outputs: Float[Tensor, "N C"] = field(repr=False)
+    features: FeatureSet
+    halves: Split
+    targets: Tensor | None
+    loss: str
+    example_loss: ExampleLoss | None
+    sites: Mapping[str, Site]
+
+    @property
+    def model(self) -> nn.Module:
+        """The user's."""
+        return self.subject.model
+
+    @property
+    def kernel(self) -> KernelOptions:
+        """Which kernels."""
+        subject = self.subject
+        return KernelOptions(
+            self.options.modes, subject.groups, subject.outputs, subject.output, self.options.memory_budget
+        )
+
+    @property
+    def by_name(self) -> dict[str, Feature]:
+        """Features by name."""
+        return {each.name: each for each in self.features.features}
+
+    def cost(self, outputs: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+        """What other outputs cost each input: the increase of its loss, or without targets their squared change.
+
+        The change is in units of the variance of the outputs, summed over them.
+        """
+        if self.example_loss is None or self.targets is None:
+            variance = (self.outputs - self.outputs.mean(dim=0)).square().sum(dim=1).mean().clamp_min(1e-30)
+            change: Tensor = (outputs - self.outputs).square().sum(dim=1) / variance
+            return change
+        targets = self.targets.to(self.outputs.device)
+        return self.example_loss(outputs, targets) - self.example_loss(self.outputs, targets)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A source of random numbers of its own for one purpose."""
+        return evidence_generator(self.options.seed, purpose)
+
+
+def prepare(subject: ModelSubject, options: Options, progress: Progress = silent) -> Case:
+    """Read and check everything that was given; nothing long starts before.
+
+    Raises:
+        InvalidInputError: an argument cannot be used; names which.
+        UnsupportedModelError: the model is not in eval mode, or cannot be called as a function.
+    """
+    _check_options(options)
+    if not isinstance(subject.model, nn.Module):
+        raise InvalidInputError(
+            f"a {type(subject.model).__name__} is no model", where="model", remedy="Give a torch.nn.Module."
+        )
+    check_untrained(subject.model, subject.untrained)
+    device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
+    memory = parse_budget(options.memory_budget, device)
+    batch = read_inputs(subject.inputs, subject.model, limit=options.limit, memory=memory, progress=progress)
+    if batch.N < 16:
+        raise InvalidInputError(
+            f"{batch.N} inputs", where="inputs", remedy="Give at least 16: half of them choose, half of them score."
+        )
+    outputs = _outputs(subject, batch.inputs)
+    targets = read_targets(batch.labels if subject.targets is None else _first(subject.targets, batch.N), batch.N)
+    name, loss = ("", None) if targets is None else example_loss(subject.loss, targets, outputs.cpu())
+    features = read_features(_limited(subject.features, batch.N, batch.left_out), batch.N)
+    split = halves(subject.split, features.features, batch.N, options.seed)
+    sites = model_sites(subject.model, batch.inputs, subject.sites, output=subject.output)
+    return Case(
+        subject, options, batch.inputs, batch.N, batch.left_out, outputs, features, split, targets, name, loss, sites
+    )
+
+
+def _first(values: Any, N: int) -> Any:
+    """The first N of some values, where `limit` left inputs out."""
+    try:
+        return values[:N] if len(values) > N else values
+    except TypeError:
+        return values
+
+
+def _limited(features: Any, N: int, left_out: int) -> Any:
+    if not left_out or features is None:
+        return features
+    if hasattr(features, "columns") and hasattr(features, "iloc"):
+        return features.iloc[:N]
+    return {name: _first(values, N) for name, values in features.items()} if isinstance(features, Mapping) else features
+
+
+def _outputs(subject: ModelSubject, inputs: Inputs) -> Float[Tensor, "N C"]:
+    view = functional_model(subject.model, subject.output)
+    with torch.no_grad():
+        outputs = view({}, inputs)
+    return outputs.detach().clone()
+
+
+def _check_options(options: Options) -> None:
+    for name in ("modes", "resamples", "untrained", "controls"):
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidInputError(f"{name}={value!r}", where=name, remedy="Give a number, at least 1.")
+    if isinstance(options.seed, bool) or not isinstance(options.seed, int) or options.seed < 0:
+        raise InvalidInputError(f"seed={options.seed!r}", where="seed", remedy="Give a number, at least 0.")

@@ -1,0 +1,45 @@
+"""The modes of every group as findings: what a run stores of them, and how they are read back."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.kernel_modes import GroupModes, KernelModes
+
+
+def kernel_findings(kernels: KernelModes) -> Findings:
+    """For each group G: kernel.G.values, .residuals (k,), .vectors (N, k), .trace (), .converged (), .unresolved (u, 2)."""
+    arrays: dict[str, Tensor] = {}
+    for name, modes in kernels.groups.items():
+        arrays |= {
+            f"kernel.{name}.values": modes.values,
+            f"kernel.{name}.residuals": modes.residuals,
+            f"kernel.{name}.vectors": modes.vectors,
+            f"kernel.{name}.trace": torch.tensor(modes.trace, dtype=torch.float64),
+            f"kernel.{name}.converged": torch.tensor(modes.converged),
+            f"kernel.{name}.unresolved": torch.tensor(modes.unresolved, dtype=torch.int64).reshape(-1, 2),
+        }
+    checked = {} if kernels.check is None else {"kernel.check": (kernels.check, "ratio")}
+    words = {"kernel.groups": tuple(kernels.groups), "kernel.explained": tuple(kernels.explained.splitlines())}
+    return Findings(checked, arrays, words=words)
+
+
+def stored_modes(
+    arrays: Mapping[str, Tensor], words: Mapping[str, tuple[str, ...]], check: float | None
+) -> KernelModes:
+    """The modes that `kernel_findings` stored."""
+    groups = {name: _stored(name, arrays) for name in words["kernel.groups"]}
+    return KernelModes(groups, check, "\n".join(words["kernel.explained"]))
+
+
+def _stored(name: str, arrays: Mapping[str, Tensor]) -> GroupModes:
+    def part(of: str) -> Tensor:
+        return arrays[f"kernel.{name}.{of}"]
+
+    runs = tuple((int(first), int(last)) for first, last in np.asarray(part("unresolved")))
+    return GroupModes(
+        name, part("values"), part("vectors"), part("residuals"), int(part("converged")), float(part("trace")), runs
+    )
