@@ -55,7 +55,7 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
 
 def _untrained(case: Case, progress: Progress) -> list[dict[str, GroupModes]]:
     """The modes of untrained networks."""
-    found = []
+    found: list[dict[str, GroupModes]] = []
     models = untrained_models(case.model, case.subject.untrained, case.options.untrained, case.options.seed + 1)
     for model in models:
         progress("untrained networks", len(found), case.options.untrained)
@@ -68,7 +68,7 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
     if not case.sites:
         return {}
     setup = Setup(case.sites, case.cost, case.halves, case.features.features, case.options.controls)
-    found = {}
+    found: dict[str, Use] = {}
     for done, name in enumerate(features):
         progress("interventions", done, len(features))
         found[name] = use_of(case.by_name[name], modes, setup, case.generator(f"use of {name}"))
@@ -105,9 +105,9 @@ def _columns(table: Sequence[Row]) -> dict[str, list[str] | list[float] | list[i
         "ablation": [row.use.ablation if row.use else nan for row in table],
         "p_used": [row.use.p if row.use else nan for row in table],
         "controls": [row.use.drawn if row.use else 0 for row in table],
-        "verdict_aligned": [row.aligned for row in table],
-        "verdict_learned": [row.learned for row in table],
-        "verdict_used": [row.used for row in table],
+        "verdict_aligned": [str(row.aligned) for row in table],
+        "verdict_learned": [str(row.learned) for row in table],
+        "verdict_used": [str(row.used) for row in table],
         "lives": _lives(table),
     }
 
@@ -129,9 +129,7 @@ def _notes(case: Case, untrained: int, permutations: int) -> tuple[str, ...]:
     notes = [f"{permutations} permutations of every feature, the choice of mode and sign repeated in each"]
     notes += [f"feature {name} left out: {reason}" for name, reason in case.features.refused.items()]
     if untrained == 0:
-        notes.append(
-            "learned: not done, needs untrained= (no state given, and not every module has reset_parameters())"
-        )
+        notes.append("learned: not done, needs untrained= (not every module has reset_parameters())")
     elif untrained == 1:
         notes.append("learned: compared with one untrained network; its interval is over inputs alone")
     return tuple(notes)

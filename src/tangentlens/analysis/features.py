@@ -97,10 +97,10 @@ def _named(features: Any) -> dict[str, Any]:
 def _array(name: str, values: Any, N: int) -> np.ndarray:
     """(N,) or (N, r) values, objects where they are no numbers."""
     where = f"features[{name!r}]"
+    array: np.ndarray
     if isinstance(values, Tensor):
-        array = values.detach().cpu()
-        array = array.float() if array.dtype == torch.bfloat16 else array
-        array = array.numpy()
+        held = values.detach().cpu()
+        array = (held.float() if held.dtype == torch.bfloat16 else held).numpy()
     elif hasattr(values, "to_numpy"):
         array = values.to_numpy()
     else:
@@ -112,7 +112,7 @@ def _array(name: str, values: Any, N: int) -> np.ndarray:
             ) from error
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim not in (1, 2) or len(array) != N or array.size == 0:
+    if array.ndim not in (1, 2) or array.shape[0] != N or not array.shape[-1]:
         raise InvalidInputError(
             f"values of shape {array.shape} for {N} inputs", where=where, remedy="Give one value for each input."
         )

@@ -112,7 +112,7 @@ def _read_examples(inputs: Any, like: Tensor, limit: int | None, memory: float, 
 
 def _length(inputs: Any) -> int:
     try:
-        return len(inputs.dataset) if isinstance(inputs, DataLoader) else len(inputs)
+        return len(inputs.dataset) if isinstance(inputs, DataLoader) else len(inputs)  # type: ignore[arg-type]
     except TypeError:
         return 0
 
@@ -172,8 +172,8 @@ def _joined(pieces: Sequence[Any]) -> tuple[Inputs, Tensor | None]:
             return columns, labels
         if isinstance(first, tuple | list):
             parts = [torch.cat([piece[place] for piece in pieces]) for place in range(len(first))]
-            *inputs, labels = parts if len(parts) > 1 else (*parts, None)
-            return (inputs[0] if len(inputs) == 1 else tuple(inputs)), labels
+            inputs, last = (parts[:-1], parts[-1]) if len(parts) > 1 else (parts, None)
+            return (inputs[0] if len(inputs) == 1 else tuple(inputs)), last
         return torch.cat(list(pieces)), None
     except (RuntimeError, TypeError, KeyError) as error:
         raise InvalidInputError(

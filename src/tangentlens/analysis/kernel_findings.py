@@ -11,7 +11,7 @@ from tangentlens.analysis.kernel_modes import GroupModes, KernelModes
 
 
 def kernel_findings(kernels: KernelModes) -> Findings:
-    """For each group G: kernel.G.values, .residuals (k,), .vectors (N, k), .trace (), .converged (), .unresolved (u, 2)."""
+    """For each group G: kernel.G.values, .residuals (k,), .vectors (N, k), .trace, .converged, .unresolved (u, 2)."""
     arrays: dict[str, Tensor] = {}
     for name, modes in kernels.groups.items():
         arrays |= {

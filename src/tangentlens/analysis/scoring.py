@@ -71,9 +71,10 @@ def correlation(scores: Float[Tensor, "n k"], targets: Float[Tensor, "n P"]) -> 
 
 
 def _standardised(columns: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    centred = columns.to(torch.float64) - columns.to(torch.float64).mean(dim=0)
-    lengths = torch.linalg.vector_norm(centred, dim=0)
-    return centred / lengths.clamp_min(1e-300) * (lengths > 1e-12 * torch.linalg.vector_norm(columns, dim=0))
+    centred: Tensor = columns.to(torch.float64) - columns.to(torch.float64).mean(dim=0)
+    lengths: Tensor = torch.linalg.vector_norm(centred, dim=0)
+    varies: Tensor = lengths > 1e-12 * torch.linalg.vector_norm(columns, dim=0)
+    return centred / lengths.clamp_min(1e-300) * varies
 
 
 def held_out(vectors: Float[Tensor, "N k"], feature: Feature, choice: Choice, halves: Split) -> float:
@@ -107,7 +108,8 @@ def resampled(
     missed = weights @ (target - intercept - slope * column).square()
     total = weights.sum(dim=1)
     variation = weights @ target.square() - (weights @ target).square() / total
-    return torch.where(variation > 0, 1 - missed / variation, float("nan"))
+    explained: Tensor = torch.where(variation > 0, 1 - missed / variation, float("nan"))
+    return explained
 
 
 def space_overlap(vectors: Float[Tensor, "N k"], feature: Feature) -> float:

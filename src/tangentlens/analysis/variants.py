@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tangentlens.errors import InvalidInputError
@@ -76,8 +77,6 @@ def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def _loaded(path: Path, where: str) -> Any:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the file holds
@@ -119,8 +118,9 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for module in copied.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
     return copied
 
 
@@ -154,7 +154,7 @@ def own_start(model: nn.Module, untrained: nn.Module) -> bool:
     """Whether the untrained parameters are the ones that training of this model began with.
 
     Training moves a network some way from where it began; two independent draws have a cosine of about P^(-1/2), for P
-    parameters, once constant parts (biases of zero, scales of one) are left out. A cosine above 0.1 + 5 P^(-1/2) counts.
+    parameters in matrices (biases and scales, which may be constant, are left out). One above 0.1 + 5 P^(-1/2) counts.
     """
     ours, theirs = dict(model.named_parameters()), dict(untrained.named_parameters())
     pairs = [

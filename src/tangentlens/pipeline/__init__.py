@@ -1,11 +1,9 @@
 """The one path from a config to a stored run."""
 
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,10 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.paper import SETTINGS, Setting
 from tangentlens.pipeline.summary import figure_values, summarise
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Figure, Measurement
+from tangentlens.records import Measurement
 from tangentlens.report import build_report
 from tangentlens.report.about import describe, write_about
 from tangentlens.statistics.claims import Claim, Evidence, evidence_figures, judge
-from tangentlens.statistics.intervals import mean_interval, share_interval
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
 from tangentlens.store.arrays import (
     evidence_path,

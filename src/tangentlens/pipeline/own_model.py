@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from torch import Tensor
 
 from tangentlens.analysis.case import Case, ModelSubject, Options, prepare
 from tangentlens.analysis.findings import Findings, measurement, merged
 from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
 from tangentlens.analysis.model_steps import MODEL_STEPS, ModelStep, left_out
-from tangentlens.models.functional import map_inputs
 from tangentlens.pipeline.summary import summarise
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
@@ -96,10 +96,11 @@ def description(case: Case, source: str) -> dict[str, Any]:
     }
 
 
-def _tensors(case: Case) -> list[Any]:
-    found: list[Any] = []
-    map_inputs(lambda tensor: (found.append(tensor), tensor)[1], case.inputs)
-    return found
+def _tensors(case: Case) -> list[Tensor]:
+    inputs = case.inputs
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    return list(inputs.values() if isinstance(inputs, dict) else inputs)
 
 
 def _measured(case: Case, found: Findings, notes: tuple[str, ...]) -> Measurement:
