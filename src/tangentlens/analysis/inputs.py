@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.models.functional import Inputs, as_inputs, batch_size, take
@@ -35,7 +35,7 @@ _LABELS = ("labels", "label", "targets", "target", "y")
 
 
 def read_inputs(
-    inputs: Any, model: nn.Module, *, limit: int | None = None, memory: float, progress: Progress = silent
+    inputs: Any, model: nn.Module, *, limit: Any = None, memory: int | float, progress: Progress = silent
 ) -> Batch:
     """All examples as one batch.
 
@@ -84,7 +84,7 @@ def _on_device(batch: Inputs, like: Tensor) -> Inputs:
     return tuple(moved(tensor) for tensor in batch)
 
 
-def _read_examples(inputs: Any, like: Tensor, limit: int | None, memory: float, progress: Progress) -> Batch:
+def _read_examples(inputs: Any, like: Tensor, limit: int | None, memory: int | float, progress: Progress) -> Batch:
     pieces: list[Any] = []
     read, used = 0, 0.0
     total = _length(inputs)
@@ -122,7 +122,7 @@ def _pieces(inputs: Any) -> Iterable[Any]:
     if isinstance(inputs, DataLoader):
         yield from inputs
         return
-    examples = inputs if not hasattr(inputs, "__getitem__") else (inputs[i] for i in range(len(inputs)))
+    examples = inputs if isinstance(inputs, IterableDataset) else (inputs[i] for i in range(len(inputs)))
     for example in examples:
         yield _as_one(example)
 
@@ -130,7 +130,7 @@ def _pieces(inputs: Any) -> Iterable[Any]:
 def _as_one(example: Any) -> Any:
     if isinstance(example, Mapping):
         return {name: _as_one(value) for name, value in example.items()}
-    if isinstance(example, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in example):
+    if isinstance(example, tuple) or (isinstance(example, list) and any(isinstance(p, Tensor) for p in example)):
         return tuple(_as_one(part) for part in example)
     try:
         return torch.as_tensor(np.asarray(example) if not isinstance(example, Tensor) else example)[None]

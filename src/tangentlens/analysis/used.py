@@ -2,7 +2,7 @@
 
 The direction of a feature f at a site with values Z is the pattern Z^T q of its part q in the modes,
 
-    q = (I - P_others) Q Q^+ f,
+    q = (I - P_others) Q Q^+ (I - P_others) f,
 
 Q the modes of a group and P_others the projection on the other features that the user gave, so that a feature is not
 called used for what it shares with another. All of it is computed on the choosing half. The intervention exchanges the
@@ -182,19 +182,25 @@ def _part(
     *,
     least: float = _SEPARATE,
 ) -> Float[Tensor, "n r"] | None:
-    """A feature's part in the modes on the choosing half, free of other features; None where nothing is left."""
+    """A feature's part in the modes on the choosing half, free of other features.
+
+    None where the other features predict all but a share `least` of its variance.
+    """
     rows = halves.train
     target = values[rows] - values[rows].mean(dim=0)
     Q = torch.linalg.qr(vectors[rows] - vectors[rows].mean(dim=0)).Q
-    part = Q @ (Q.T @ target)
-    before = float(part.square().sum())
-    if others.shape[1]:
-        F = others[rows] - others[rows].mean(dim=0)
-        U, sizes, _ = torch.linalg.svd(F, full_matrices=False)
-        U = U[:, sizes > 1e-8 * sizes[0]]
-        part = part - U @ (U.T @ part)
-    after = float(part.square().sum())
-    return part if before > 0 and after > least * before and after > 1e-20 else None
+    U = _basis(others[rows]) if others.shape[1] else target[:, :0]
+    own = target - U @ (U.T @ target)
+    part = Q @ (Q.T @ own)
+    part = part - U @ (U.T @ part)
+    before, after = float(target.square().sum()), float(own.square().sum())
+    return part if after > least * before and float(part.square().sum()) > 1e-12 * before else None
+
+
+def _basis(columns: Float[Tensor, "n m"]) -> Float[Tensor, "n r"]:
+    U, sizes, _ = torch.linalg.svd(columns - columns.mean(dim=0), full_matrices=False)
+    kept: Tensor = U[:, sizes > 1e-8 * sizes[0]]
+    return kept
 
 
 def _columns(features: Sequence[Feature]) -> Float[Tensor, "N m"]:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +10,11 @@ from dataclasses import dataclass, field
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
 
 from tangentlens.errors import InvalidInputError, MissingExtraError, TangentlensError
+from tangentlens.pipeline.listening import listening as listening_to
 from tangentlens.progress import Progress, silent
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True)
@@ -89,43 +85,12 @@ def reporting(terminal: Terminal, *, resume: str = "") -> Iterator[None]:
 
 @contextmanager
 def listening(terminal: Terminal) -> Iterator[Progress]:
-    """A listener for long computations: bars on a terminal, a line every few seconds elsewhere, nothing if quiet."""
+    """A listener for long computations on stderr; nothing if quiet."""
     if terminal.quiet:
         yield silent
-    elif terminal.err.is_terminal:
-        with _bars(terminal.err) as bars:
-            yield _BarListener(bars)
     else:
-        yield _LineListener(terminal.err)
-
-
-class _BarListener:
-    """One bar a stage; a stage that is done makes room for the next, but the count of seeds stays."""
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total)
-        if done >= total and stage != "seeds":
-            self._bars.remove_task(self._tasks.pop(stage))
-
-
-class _LineListener:
-    """A line at most every few seconds, for logs that do not overwrite themselves."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = time.monotonic()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
-            self._console.print(f"{stage}: {done} of {total}", markup=False, highlight=False)
+        with listening_to(terminal.err) as listener:
+            yield listener
 
 
 class _Once(logging.Filter):
@@ -140,11 +105,6 @@ class _Once(logging.Filter):
         new = message not in self._said
         self._said.add(message)
         return new
-
-
-def _bars(console: Console) -> Bars:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Bars(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def _show(terminal: Terminal, what: str, where: str, remedy: str) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from tangentlens.errors import InvalidInputError
+from tangentlens.models.extras import optional_module
 from tangentlens.records import Figure
 from tangentlens.report.static_charts import charts_of, find_chart, themed
 from tangentlens.store import StoredRun
 from tangentlens.store import open_run as read_run
+from tangentlens.store.tables import read_table, table_names
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,37 @@ class Run:
             remedy = _nearest(name, self.figures)
             raise InvalidInputError(f"the run has no figure {name!r}", where="figure", remedy=remedy)
         return themed(chart, theme)
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.stored.folder / "report.html"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names that `table` knows."""
+        return tuple(dict.fromkeys(name for record in self.stored.seeds for name in table_names(record)))
+
+    def table(self, name: str) -> Any:
+        """A table of the run as a pandas data frame; of several seeds with a column `seed`.
+
+        Args:
+            name: one of `tables`, for example "alignment".
+
+        Raises:
+            InvalidInputError: the run has no table of that name.
+            MissingExtraError: pandas is not installed.
+        """
+        if name not in self.tables:
+            raise InvalidInputError(f"the run has no table {name!r}", where="table", remedy=_nearest(name, self.tables))
+        pandas = optional_module("pandas", "tables")
+        held = [record for record in self.stored.seeds if name in table_names(record)]
+        frames = [pandas.DataFrame(read_table(record, name).columns) for record in held]
+        if len(frames) == 1:
+            return frames[0]
+        for record, frame in zip(held, frames, strict=True):
+            frame.insert(0, "seed", record.seed)
+        return pandas.concat(frames, ignore_index=True)
 
     def arrays(self, name: str) -> list[np.ndarray]:
         """The stored array `name` of every seed, in the order of the seeds.

@@ -9,6 +9,7 @@ from tangentlens.report.sections import (
     film,
     headline,
     interventions,
+    kernel_spectra,
     labels,
     layers,
     leaderboard,
@@ -24,9 +25,11 @@ from tangentlens.report.sections import (
     superposition,
     training,
     transformer,
+    verdicts,
 )
 
 SECTIONS: tuple[Section, ...] = (
+    verdicts.SECTION,
     headline.SECTION,
     claims.SECTION,
     overview.SECTION,
@@ -35,6 +38,7 @@ SECTIONS: tuple[Section, ...] = (
     superposition.SECTION,
     transformer.SECTION,
     spectrum.SECTION,
+    kernel_spectra.SECTION,
     overlap.SECTION,
     singular_values.SECTION,
     modes.SECTION,

@@ -1,0 +1,104 @@
+"""Interventions equal what is done by hand, and tell a needed feature from a useless one and from noise."""
+
+import pytest
+import torch
+from torch import nn
+
+from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.features import read_features
+from tangentlens.analysis.kernel_modes import kernel_modes
+from tangentlens.analysis.used import Moves, Setup, use_of
+
+
+def planted(seed=0, N=240, d=12):
+    """Inputs with a needed, a useless and a noise feature, and a network trained on the needed one."""
+    g = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (N, 2), generator=g).float() * 2 - 1
+    X = 0.7 * torch.randn(N, d, generator=g)
+    X[:, :2] += signs
+    features = {
+        "needed": signs[:, 0] > 0,
+        "useless": signs[:, 1] > 0,
+        "noise": torch.randint(0, 2, (N,), generator=g).bool(),
+    }
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(d, 24), nn.ReLU(), nn.Linear(24, 2))
+    y = (signs[:, 0] > 0).long()
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(X), y).backward()
+        optimiser.step()
+    return model, X, y, features
+
+
+@pytest.fixture(scope="module")
+def case():
+    model, X, y, features = planted()
+    return prepare(ModelSubject(model, X, features, y), Options(modes=10))
+
+
+@pytest.fixture(scope="module")
+def modes(case):
+    return kernel_modes(case.model, case.inputs, case.kernel, check=False).groups["total"]
+
+
+def test_a_needed_feature_is_used_and_others_are_not(case, modes):
+    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=99)
+    found = {name: use_of(case.by_name[name], modes, setup, case.generator(name)) for name in case.by_name}
+    assert found["needed"].p == pytest.approx(1 / 100)
+    assert found["needed"].low > 0
+    assert found["needed"].effect > found["needed"].worst > found["needed"].control
+    for name in ("useless", "noise"):
+        assert found[name].p > 0.05 or found[name].high < found["needed"].effect / 10
+
+
+def test_a_move_is_the_exchange_by_hand(case):
+    site = case.sites["inputs"]
+    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=8)
+    order = torch.randperm(case.N, generator=torch.Generator().manual_seed(3))
+    part = case.by_name["needed"].values[case.halves.train]
+    moves = Moves(site, part, order, setup)
+    Z = site.values.double()
+    train = Z[case.halves.train]
+    u = (train - train.mean(dim=0)).T @ part[:, 0]
+    u = u / u.norm()
+    moved = Z + ((Z[order] - Z) @ u)[:, None] * u
+    with torch.no_grad():
+        exact = case.example_loss(case.model(moved.float()), case.targets) - case.example_loss(
+            case.model(Z.float()), case.targets
+        )
+    assert torch.allclose(moves.costs(moves.basis), exact.double(), atol=1e-5)
+    projected = Z - ((Z - Z.mean(dim=0)) @ u)[:, None] * u
+    with torch.no_grad():
+        without = case.example_loss(case.model(projected.float()), case.targets)
+        before = case.example_loss(case.model(Z.float()), case.targets)
+    assert torch.allclose(moves.without(), (without - before).double(), atol=1e-5)
+
+
+def test_moves_of_a_control_have_the_feature_s_lengths(case):
+    site = case.sites["inputs"]
+    seen = []
+    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=8)
+    moves = Moves(site, case.by_name["needed"].values[case.halves.train], torch.arange(case.N).flip(0), setup)
+    moves._run = lambda values: (seen.append((values - site.values).double().norm(dim=1)), seen[-1])[1]
+    g = torch.Generator().manual_seed(0)
+    moves.costs(moves.basis)
+    moves.costs(moves.direction(torch.randn(len(case.halves.train), 1, generator=g, dtype=torch.float64)))
+    assert torch.allclose(seen[0], seen[1], atol=1e-5)
+
+
+def test_a_feature_that_repeats_another_is_confounded(case, modes):
+    features = read_features({"a": case.features.features[0].values[:, 0] > 0,
+                              "b": case.features.features[0].values[:, 0] > 0}, case.N).features  # fmt: skip
+    setup = Setup(case.sites, case.cost, case.halves, features, controls=8)
+    assert use_of(features[0], modes, setup, case.generator("x")).confounded == ("b",)
+
+
+def test_without_targets_the_cost_is_the_change_of_the_outputs():
+    model, X, _, features = planted()
+    case = prepare(ModelSubject(model, X, features), Options())
+    other = case.outputs + 1
+    variance = (case.outputs - case.outputs.mean(dim=0)).square().sum(dim=1).mean()
+    assert torch.allclose(case.cost(other), torch.full((case.N,), 2.0) / variance)
+    assert torch.equal(case.cost(case.outputs), torch.zeros(case.N))
