@@ -29,7 +29,7 @@ def test_states_come_as_dicts_files_modules_and_functions(tmp_path):
     state = other.state_dict()
     torch.save(state, tmp_path / "a.pt")
     torch.save({"model": state, "step": 5}, tmp_path / "b.pt")
-    save_file({k: v for k, v in state.items()}, tmp_path / "c.safetensors")
+    save_file(dict(state), tmp_path / "c.safetensors")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     given = (state, tmp_path / "a.pt", str(tmp_path / "b.pt"), tmp_path / "c.safetensors", other, lambda: state)
     for one in given:
