@@ -117,7 +117,8 @@ def _trained_on_permuted(case: Case) -> GroupModes:
 
 def _total(case: Case, model: nn.Module, inputs: Inputs) -> GroupModes:
     """The modes of the sum of all groups' kernels."""
-    found = kernel_modes(model, inputs, case.kernel, check=False).groups
+    kernel = replace(case.kernel, groups="all") if isinstance(case.kernel.groups, str) else case.kernel
+    found = kernel_modes(model, inputs, kernel, check=False).groups
     if TOTAL not in found:
         raise _LackingError("its kernel is zero")
     return found[TOTAL]
