@@ -20,6 +20,7 @@ from tangentlens.statistics.claims import LEAST, verdict
 from tangentlens.statistics.corrections import holm
 from tangentlens.store.tables import Column, table_parts
 
+MEANS = "baselines.means"
 REFERENCE = "reference"  # the verdict of the row that all others are compared with
 _UNITS = {"overlap": "percent"}
 
@@ -43,6 +44,12 @@ class Row:
     metric: str
     scored: Scored
     difference: Scored | None
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float, float, float]:
+        """Score with low and high, difference with low and high; NaN where it is not compared."""
+        difference = (math.nan,) * 3 if self.difference is None else (self.difference.value, *bounds(self.difference))
+        return self.scored.value, *self.scored.interval(self.metric), *difference
 
 
 def baseline_table(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
@@ -72,7 +79,7 @@ def baseline_table(case: Case, kernels: KernelModes, progress: Progress) -> Find
     progress("baselines", expected, expected)
     parts = [
         _table("baselines", [row for row in rows if row.feature]),
-        _table("baselines.means", [row for row in rows if not row.feature]),
+        _table(MEANS, [row for row in rows if not row.feature]),
         _probe_table(probes),
     ]
     return merged([*parts, Findings(notes=tuple(shared.notes))])
@@ -115,28 +122,22 @@ def _rows(
 
 
 def _table(name: str, rows: Sequence[Row]) -> Findings:
-    nan = float("nan")
-    intervals = [each.scored.interval(each.metric) for each in rows]
-    differences = [bounds(each.difference) if each.difference else (nan, nan) for each in rows]
     corrected = _corrected(rows)
+    measured = ("score", "low", "high", "difference", "difference_low", "difference_high")
     columns: dict[str, Column] = {
         "method": [each.method.name for each in rows],
         "where": [each.method.where for each in rows],
         "sees": [each.method.sees for each in rows],
         "budget": [each.method.budget for each in rows],
-        **({"feature": [each.feature for each in rows]} if rows and rows[0].feature else {}),
-        **({} if rows and rows[0].feature else {"features": [each.features for each in rows]}),
+        "feature": [each.feature for each in rows],
+        "features": [each.features for each in rows],
         "metric": [each.metric for each in rows],
-        "score": [each.scored.value for each in rows],
-        "low": [low for low, _ in intervals],
-        "high": [high for _, high in intervals],
-        "difference": [each.difference.value if each.difference else nan for each in rows],
-        "difference_low": [low for low, _ in differences],
-        "difference_high": [high for _, high in differences],
+        **dict(zip(measured, zip(*(each.numbers for each in rows), strict=True), strict=True)),
         "p_corrected": corrected,
         "verdict": [_verdict(each, p) for each, p in zip(rows, corrected, strict=True)],
         "seconds": [each.method.seconds for each in rows],
     }
+    columns.pop("feature" if name == MEANS else "features")
     arrays, words = table_parts(name, columns)
     return Findings(arrays=arrays, words=words)
 
