@@ -14,7 +14,6 @@ ALLOWED = (
     "the digits are those of ",  # figures stored by another processor or version of torch
     "torch itself refuses these dtypes",
     "the sample of TinyStories is not beside this checkout",
-    "a C library other than glibc",
 )
 Report = pytest.TestReport | pytest.CollectReport
 
