@@ -25,7 +25,7 @@ from tangentlens.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class ModelSubject:
+class Subject:
     """A model of one's own to analyse; every field but the first two may be absent.
 
     Attributes:
@@ -107,7 +107,7 @@ class Case:
         sites: by name, in the order of the network.
     """
 
-    subject: ModelSubject
+    subject: Subject
     options: Options
     inputs: Inputs
     N: int
@@ -155,7 +155,7 @@ class Case:
         return evidence_generator(self.options.seed, purpose)
 
 
-def prepare(subject: ModelSubject, options: Options, progress: Progress = silent) -> Case:
+def prepare(subject: Subject, options: Options, progress: Progress = silent) -> Case:
     """Read and check everything that was given; nothing long starts before.
 
     Raises:
@@ -202,7 +202,7 @@ def _limited(features: Any, N: int, left_out: int) -> Any:
     return {name: _first(values, N) for name, values in features.items()} if isinstance(features, Mapping) else features
 
 
-def _outputs(subject: ModelSubject, inputs: Inputs) -> Float[Tensor, "N C"]:
+def _outputs(subject: Subject, inputs: Inputs) -> Float[Tensor, "N C"]:
     view = functional_model(subject.model, subject.output)
     with torch.no_grad():
         outputs = view({}, inputs)
