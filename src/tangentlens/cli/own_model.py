@@ -88,7 +88,7 @@ def replayed(config: Path) -> dict[str, Any] | None:
         raise InvalidInputError(
             "this analysis was called in Python: the run holds neither the model nor the inputs",
             where=str(config),
-            remedy="Call tangentlens.analyse again, or let a function build its arguments and use `tangentlens analyse`.",
+            remedy="Call tangentlens.analyse again, or let a function build its arguments for `tangentlens analyse`.",
         )
     return {"source": source, **tree.get("options", {})}
 
