@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.features import read_features
 from tangentlens.analysis.kernel_modes import kernel_modes
 from tangentlens.analysis.used import Moves, Setup, use_of
@@ -35,7 +35,7 @@ def planted(seed=0, N=240, d=12):
 @pytest.fixture(scope="module")
 def case():
     model, X, y, features = planted()
-    return prepare(ModelSubject(model, X, features, y), Options(modes=10))
+    return prepare(Subject(model, X, features, y), Options(modes=10))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_feature_that_repeats_another_is_confounded(case, modes):
 
 def test_without_targets_the_cost_is_the_change_of_the_outputs():
     model, X, _, features = planted()
-    case = prepare(ModelSubject(model, X, features), Options())
+    case = prepare(Subject(model, X, features), Options())
     other = case.outputs + 1
     variance = (case.outputs - case.outputs.mean(dim=0)).square().sum(dim=1).mean()
     assert torch.allclose(case.cost(other), torch.full((case.N,), 2.0) / variance)

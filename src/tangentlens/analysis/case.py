@@ -16,16 +16,18 @@ from tangentlens.analysis.losses import ExampleLoss, example_loss, read_targets
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.places import model_sites
 from tangentlens.analysis.subject import Split
-from tangentlens.analysis.variants import check_untrained
+from tangentlens.analysis.variants import REINITIALISE, check_untrained, variant
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels.budget import parse_budget
+from tangentlens.kernels.groups import resolve_groups
+from tangentlens.kernels.outputs import reduction
 from tangentlens.models.functional import Inputs, PickOutput, functional_model
 from tangentlens.models.sites import Site
 from tangentlens.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class ModelSubject:
+class Subject:
     """A model of one's own to analyse; every field but the first two may be absent.
 
     Attributes:
@@ -107,7 +109,7 @@ class Case:
         sites: by name, in the order of the network.
     """
 
-    subject: ModelSubject
+    subject: Subject
     options: Options
     inputs: Inputs
     N: int
@@ -155,7 +157,7 @@ class Case:
         return evidence_generator(self.options.seed, purpose)
 
 
-def prepare(subject: ModelSubject, options: Options, progress: Progress = silent) -> Case:
+def prepare(subject: Subject, options: Options, progress: Progress = silent) -> Case:
     """Read and check everything that was given; nothing long starts before.
 
     Raises:
@@ -176,6 +178,8 @@ def prepare(subject: ModelSubject, options: Options, progress: Progress = silent
             f"{batch.N} inputs", where="inputs", remedy="Give at least 16: half of them choose, half of them score."
         )
     outputs = _outputs(subject, batch.inputs)
+    _check_kernel(subject, outputs.shape[1])
+    _check_states(subject)
     targets = read_targets(batch.labels if subject.targets is None else _first(subject.targets, batch.N), batch.N)
     name, loss = ("", None) if targets is None else example_loss(subject.loss, targets, outputs.cpu())
     features = read_features(_limited(subject.features, batch.N, batch.left_out), batch.N)
@@ -202,16 +206,40 @@ def _limited(features: Any, N: int, left_out: int) -> Any:
     return {name: _first(values, N) for name, values in features.items()} if isinstance(features, Mapping) else features
 
 
-def _outputs(subject: ModelSubject, inputs: Inputs) -> Float[Tensor, "N C"]:
+def _outputs(subject: Subject, inputs: Inputs) -> Float[Tensor, "N C"]:
     view = functional_model(subject.model, subject.output)
     with torch.no_grad():
         outputs = view({}, inputs)
     return outputs.detach().clone()
 
 
+def _check_kernel(subject: Subject, outputs: int) -> None:
+    """Groups and reduction of the outputs, before any kernel is formed."""
+    parameters = dict(subject.model.named_parameters())
+    trainable = {name: (name,) for name, parameter in parameters.items() if parameter.requires_grad}
+    resolve_groups(trainable, subject.groups, tuple(name for name in parameters if name not in trainable))
+    rows = reduction(subject.outputs).rows_per_example(outputs)
+    if rows != 1:
+        raise InvalidInputError(
+            f"the kernel has {rows} rows for each input",
+            where="outputs",
+            remedy="Give 'trace', 'mean', the index of an output or weights: an analysis scores inputs, not outputs.",
+        )
+
+
+def _check_states(subject: Subject) -> None:
+    """States that are at hand fit the model; functions are called later."""
+    given = {"untrained": subject.untrained, **{f"retrained[{n!r}]": s for n, s in (subject.retrained or {}).items()}}
+    for where, state in given.items():
+        if state is not None and not callable(state) and state != REINITIALISE:
+            variant(subject.model, state, where)
+
+
 def _check_options(options: Options) -> None:
-    for name in ("modes", "resamples", "untrained", "controls"):
+    for name in ("modes", "resamples", "untrained", "controls", "permutations"):
         value = getattr(options, name)
+        if name == "permutations" and value is None:
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidInputError(f"{name}={value!r}", where=name, remedy="Give a number, at least 1.")
     if isinstance(options.seed, bool) or not isinstance(options.seed, int) or options.seed < 0:

@@ -91,8 +91,7 @@ class Setup:
 def use_of(feature: Feature, modes: GroupModes, setup: Setup, generator: Generator) -> Use:
     """The effect of a feature's direction, at the site where it stands out, beside its controls."""
     others = [each for each in setup.features if each.family != feature.family]
-    columns, siblings = _columns(others), [each for each in setup.features if each.family == feature.family]
-    known = _columns([*others, *siblings])
+    columns, known = (_columns(chosen, len(feature.values)) for chosen in (others, setup.features))
     own = _part(feature.values, modes.vectors, columns, setup.halves)
     if own is None:
         return Use("", confounded=tuple(dict.fromkeys(each.family for each in others)))
@@ -203,11 +202,11 @@ def _basis(columns: Float[Tensor, "n m"]) -> Float[Tensor, "n r"]:
     return kept
 
 
-def _columns(features: Sequence[Feature]) -> Float[Tensor, "N m"]:
+def _columns(features: Sequence[Feature], N: int) -> Float[Tensor, "N m"]:
     """The columns of some features in units of their spread; a space stands for its classes too."""
     chosen = [each.values for each in features]
     if not chosen:
-        return torch.zeros(0, 0, dtype=torch.float64)
+        return torch.zeros(N, 0, dtype=torch.float64)
     columns = torch.cat(chosen, dim=1)
     return (columns - columns.mean(dim=0)) / columns.std(dim=0).clamp_min(1e-12)
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -13,8 +14,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from tangentlens.errors import InvalidInputError, MissingExtraError, TangentlensError
-from tangentlens.pipeline.listening import listening as listening_to
 from tangentlens.progress import Progress, silent
+from tangentlens.progress.listeners import listening as listening_to
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def listening(terminal: Terminal) -> Iterator[Progress]:
     else:
         with listening_to(terminal.err) as listener:
             yield listener
+
+
+def shown_path(path: Path) -> str:
+    """A path relative to the working directory, if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 class _Once(logging.Filter):

@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from tangentlens.analysis.case import ModelSubject, Options
+from tangentlens.analysis.case import Options, Subject
 from tangentlens.errors import InvalidInputError
 from tangentlens.models.functional import PickOutput
-from tangentlens.pipeline.listening import listener
 from tangentlens.pipeline.own_model import analyse_model
+from tangentlens.progress.listeners import listener
 from tangentlens.report.notebook import Run, open_run
 
 
 def analyse(
-    model: nn.Module | ModelSubject,
+    model: nn.Module | Subject,
     inputs: Any = None,
     *,
     features: Any = None,
@@ -88,7 +88,7 @@ def analyse(
         UnsupportedModelError: the model is in training mode, or cannot be analysed.
         StoreError: the folder cannot be written.
     """
-    if isinstance(model, ModelSubject):
+    if isinstance(model, Subject):
         subject = model
         if inputs is not None or features is not None or targets is not None:
             raise InvalidInputError(
@@ -96,7 +96,7 @@ def analyse(
             )
     else:
         _check_inputs(inputs)
-        subject = ModelSubject(
+        subject = Subject(
             model, inputs, features, targets, loss, groups, outputs, output, split, untrained, retrained, checkpoints,
             sites, show, train, columns,
         )  # fmt: skip

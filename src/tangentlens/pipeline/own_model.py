@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 from torch import Tensor
 
-from tangentlens.analysis.case import Case, ModelSubject, Options, prepare
+from tangentlens.analysis.case import Case, Options, Subject, prepare
 from tangentlens.analysis.findings import Findings, measurement, merged
 from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
@@ -29,7 +29,7 @@ SETTING = "analysis"
 
 
 def analyse_model(
-    subject: ModelSubject,
+    subject: Subject,
     options: Options,
     folder: Path,
     *,
