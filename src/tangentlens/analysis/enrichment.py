@@ -29,6 +29,7 @@ from tangentlens.statistics.corrections import holm
 EXTREMES = 10
 ORDERS = 999
 _QUARTER = 0.25
+_STEP = 0.02  # facts whose strengths differ by less are equally good
 _ROUNDING = 1e-6  # scores closer than this part of the largest are equal
 
 QUARTERS = ("", "lowest quarter", "highest quarter")  # of a number, that the extremes' share is of
@@ -49,7 +50,8 @@ class Enrichment:
         base: of all inputs of that half.
         p_extremes: of that share, exact; not corrected.
         corrected: the smaller of both, by Holm over all.
-        merit: strength that is left on the choosing half after two standard errors; facts are ordered by it.
+        merit: strength that is left on the choosing half after two standard errors, in steps of 0.02; facts are
+            ordered by it, and of equal ones the first is taken, a feature before a prediction.
         extremes: number of inputs at each end.
     """
 
@@ -132,6 +134,7 @@ def _of_fact(fact: Fact, train: _Side, test: _Side, E: int, generator: Generator
     if bool(test.tied.any()):
         p[test.tied] = _drawn_p(test.ranks[test.tied], fact.values[test.rows], sign[test.tied], generator)
     merit = chosen.abs() - 2 * torch.where(z.abs() > 0, chosen.abs() / z.abs().clamp_min(1e-300), math.inf)
+    merit = (merit / _STEP).round() * _STEP
     return {
         "chosen": chosen, "strength": sign * strength, "sign": sign, "p": p, "merit": merit,
         **_extremes(fact, train, test, E),
