@@ -50,7 +50,7 @@ def build_mode_deck(run: ModeRun) -> Deck:
     )  # fmt: skip
 
 
-def _padded(values: np.ndarray, counts: Sequence[int], fill: float = np.nan) -> np.ndarray:
+def _padded(values: np.ndarray, counts: Sequence[int], fill: int | float = np.nan) -> np.ndarray:
     """(modes in a row, ...) as (L, k, ...)."""
     whole = np.full((len(counts), max(counts), *values.shape[1:]), fill, dtype=values.dtype)
     start = 0

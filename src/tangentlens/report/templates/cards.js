@@ -191,6 +191,7 @@
   // The columns of the table of labels, or of facts: what the run holds of it.
   const counted = ([layer, mode], i) => {
     const [share, base, end, quarter] = [facts.share, facts.base, facts.end, facts.quarter].map((of) => of(layer, mode)[i]);
+    if (share <= base) return [small("no more than elsewhere")];
     const whose = quarter ? [" ", small(`in its ${quarter === 1 ? "lowest" : "highest"} quarter`)] : [];
     return [`${Math.round(share * facts.extremes)} of ${facts.extremes} ${end > 0 ? "highest" : "lowest"}`, ...whose, " ", small(`(all: ${fixed(100 * base, 0)} %)`)];
   };
@@ -389,7 +390,7 @@
     const beside = [modes[place - 1], modes[place + 1]].filter((other) => other?.layer === each.layer);
     const compared = deck.layers.length > 1 && (similarScores || similarDirections);
     const left = [...(raised || lowered ? [direction(each)] : []), ...(histogram ? [histogramOf(each)] : []), ...(general?.similar[place].length ? [kin(each)] : [])];
-    const right = [...(tested ? [labelTable(each)] : []), ...(compared ? [neighbours(each)] : []),
+    const right = [...(tested && each.ranked.length ? [labelTable(each)] : []), ...(compared ? [neighbours(each)] : []),
       ...(general?.found[place].length ? [foundPart(general.found[place])] : [])];
     return make("div", { class: "card-body" },
       ...(general ? [] : [make("p", { class: "group" }, make("bdi", {}, deck.groups[each.layer]))]),
