@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.discovery import discovery, extremes, skewness
 from tangentlens.analysis.enrichment import ORDERS, enrichment
 from tangentlens.analysis.facts import Fact, facts_at_hand
@@ -209,7 +209,7 @@ def network(N=64, C=3, seed=0):
 
 def test_facts_are_those_at_hand_without_repetition():
     model, inputs, targets = network()
-    case = prepare(ModelSubject(model, inputs, features={"class": targets}, targets=targets), Options())
+    case = prepare(Subject(model, inputs, features={"class": targets}, targets=targets), Options())
     facts = {each.name: each for each in facts_at_hand(case)}
     assert [name for name in facts if name.startswith("class")] == ["class = 0", "class = 1", "class = 2"]
     assert not any(name.startswith("target") for name in facts)  # the same as the feature
@@ -228,7 +228,7 @@ def test_facts_are_those_at_hand_without_repetition():
 def test_regression_pictures_and_masks_have_facts_of_their_own():
     images = torch.rand(32, 1, 6, 6)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(36, 1)).eval()
-    case = prepare(ModelSubject(flat, images, targets=images[:, 0, 0, 0]), Options())
+    case = prepare(Subject(flat, images, targets=images[:, 0, 0, 0]), Options())
     facts = {each.name: each for each in facts_at_hand(case)}
     assert set(facts) == {"target", "output", "loss", "brightness"}
 
@@ -243,7 +243,7 @@ def test_regression_pictures_and_masks_have_facts_of_their_own():
 
     tokens = torch.randint(1, 20, (32, 7))
     mask = (torch.arange(7) < torch.randint(2, 8, (32, 1))).long()
-    case = prepare(ModelSubject(Encoder().eval(), {"input_ids": tokens, "attention_mask": mask}), Options())
+    case = prepare(Subject(Encoder().eval(), {"input_ids": tokens, "attention_mask": mask}), Options())
     facts = {each.name: each for each in facts_at_hand(case)}
     torch.testing.assert_close(facts["length"].values, mask.sum(dim=1).double())
     assert {each.source for each in facts.values()} <= {"prediction", "input"}
@@ -251,7 +251,7 @@ def test_regression_pictures_and_masks_have_facts_of_their_own():
 
 def test_the_step_needs_nothing_and_stores_what_it_found(tmp_path):
     model, inputs, targets = network()
-    case = prepare(ModelSubject(model, inputs, targets=targets), Options(modes=6))
+    case = prepare(Subject(model, inputs, targets=targets), Options(modes=6))
     kernels = kernel_modes(model, inputs, case.kernel, check=False)
     stages = []
     found = discovery(case, kernels, lambda stage, done, total: stages.append((stage, done, total)))
@@ -290,7 +290,7 @@ def test_the_step_is_one_of_an_analysis_and_runs_without_facts():
     model = nn.Sequential(nn.Flatten(), nn.Linear(180, 2)).eval()
     with torch.no_grad():
         model[1].bias[:] = torch.tensor([1000.0, 0.0])  # one answer for all
-    case = prepare(ModelSubject(model, torch.randn(20, 5, 6, 6)), Options(modes=3))
+    case = prepare(Subject(model, torch.randn(20, 5, 6, 6)), Options(modes=3))
     assert case.shown is None
     assert facts_at_hand(case) == ()
     found = discovery(case, kernel_modes(model, case.inputs, case.kernel, check=False), silent)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.shown import read_shown
 from tangentlens.analysis.shown_findings import shown_findings
 from tangentlens.analysis.thumbnails import MOST_BYTES, bounds_of, thumbnail
@@ -149,8 +149,8 @@ def test_columns_that_do_not_fit_are_refused(columns):
 def test_a_wrong_show_is_found_before_anything_long_starts():
     model = nn.Linear(5, 2)
     with pytest.raises(InvalidInputError, match="3 entries for 20 inputs"):
-        prepare(ModelSubject(model, drawn(5), show=["a", "b", "c"]), Options())
-    case = prepare(ModelSubject(model, drawn(5), columns=list("abcde")), Options())
+        prepare(Subject(model, drawn(5), show=["a", "b", "c"]), Options())
+    case = prepare(Subject(model, drawn(5), columns=list("abcde")), Options())
     assert case.shown.columns == tuple("abcde")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import ModelSubject, Options
+from tangentlens.analysis.case import Options, Subject
 from tangentlens.pipeline.own_model import analyse_model
 
 N = 48
@@ -20,7 +20,7 @@ def mode_run(folder: Path, kind: str, features: Any = None, **given: Any) -> Pat
     torch.manual_seed(0)
     inputs, model, show = _SUBJECTS[kind]()
     targets = torch.arange(N) % 3
-    subject = ModelSubject(model.eval(), inputs, targets=targets, features=features, show=show, **given)
+    subject = Subject(model.eval(), inputs, targets=targets, features=features, show=show, **given)
     options = Options(modes=5, permutations=19, resamples=50, untrained=1, controls=5)
     return analyse_model(subject, options, folder, title=f"a model of {kind}")
 
