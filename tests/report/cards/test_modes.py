@@ -9,6 +9,7 @@ import pytest
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Measurement
+from tangentlens.report.cards import modes
 from tangentlens.report.cards.deck import deck_json
 from tangentlens.report.cards.modes import build_mode_deck
 from tangentlens.report.cards.packed import unpack
@@ -87,6 +88,19 @@ def test_the_deck_repeats_the_tables(runs):
         ]
         assert found.verdicts == tuple(row[f"verdict_{question}"] for question in ("aligned", "learned", "used"))
     json.loads(deck_json(deck))
+
+
+def test_a_page_has_room_for_so_many_pictures(runs, monkeypatch):
+    run = mode_run(runs["image"].stored.seeds[0])
+    size = sum(map(len, run.inputs.pictures))
+    monkeypatch.setattr(modes, "_MOST_BYTES", int(0.8 * size))
+    deck = build_mode_deck(run)
+    shown = {run.inputs.places[number] for number in deck.general.inputs.number}
+    kept = deck.examples.windows.shape[2]
+    assert 6 <= kept < 20
+    assert kept == 6 or sum(len(run.inputs.pictures[place]) for place in shown) <= 0.8 * size
+    whole = unpack(build_mode_deck(mode_run(runs["table"].stored.seeds[0])).examples.windows)
+    assert whole.shape[2] == 20  # numbers take no room
 
 
 def test_links_are_permanent_and_distinct():
