@@ -35,7 +35,7 @@ _LABELS = ("labels", "label", "targets", "target", "y")
 
 
 def read_inputs(
-    inputs: Any, model: nn.Module, *, limit: int | None = None, memory: float, progress: Progress = silent
+    inputs: Any, model: nn.Module, *, limit: int | None = None, memory: int, progress: Progress = silent
 ) -> Batch:
     """All examples as one batch.
 
@@ -84,7 +84,7 @@ def _on_device(batch: Inputs, like: Tensor) -> Inputs:
     return tuple(moved(tensor) for tensor in batch)
 
 
-def _read_examples(inputs: Any, like: Tensor, limit: int | None, memory: float, progress: Progress) -> Batch:
+def _read_examples(inputs: Any, like: Tensor, limit: int | None, memory: int, progress: Progress) -> Batch:
     pieces: list[Any] = []
     read, used = 0, 0.0
     total = _length(inputs)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.intervention_table import interventions
 from tangentlens.analysis.kernel_modes import KernelModes
 from tangentlens.progress import Progress
 
@@ -36,7 +37,10 @@ def _has(case: Case, name: str) -> bool:
     return getattr(case.subject, name) is not None
 
 
-MODEL_STEPS: tuple[ModelStep, ...] = (ModelStep("features", ("features",), feature_table),)
+MODEL_STEPS: tuple[ModelStep, ...] = (
+    ModelStep("features", ("features",), feature_table),
+    ModelStep("interventions", (), interventions),
+)
 
 
 def left_out(case: Case, steps: Sequence[ModelStep] = MODEL_STEPS) -> tuple[str, ...]:

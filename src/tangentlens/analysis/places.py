@@ -1,6 +1,7 @@
 """The sites of a model that an analysis reads and edits: its inputs, and what leaves its modules."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,8 +51,8 @@ def model_sites(
     return found
 
 
-def _one(inputs: Inputs) -> Tensor:
-    return inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs  # type: ignore[return-value]
+def _one(inputs: Inputs) -> Any:
+    return inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
 
 
 def _checked(sites: Any) -> tuple[str, ...]:
@@ -81,14 +82,13 @@ def _spread(named: list[str], most: int) -> list[str]:
 def _passing(model: nn.Module, inputs: Inputs, output: PickOutput | None) -> list[str]:
     """Modules that are called once and return one tensor that no module before them returned, in calling order."""
     view = functional_model(model, output)
-    names = {id(module): name for name, module in view.module.named_modules() if name}
     seen: dict[str, list[Any]] = {}
 
-    def look(module: nn.Module, _arguments: Any, returned: Any) -> None:
-        if id(module) in names:
-            seen.setdefault(names[id(module)], []).append(returned)
+    def look(name: str, _module: nn.Module, _arguments: Any, returned: Any) -> None:
+        seen.setdefault(name, []).append(returned)
 
-    handles = [module.register_forward_hook(look) for module in view.module.modules()]
+    named = view.module.named_modules()
+    handles = [module.register_forward_hook(partial(look, name)) for name, module in named if name]
     try:
         with torch.no_grad(), BaseTorchFunctionMode():
             outputs = view({}, inputs)
