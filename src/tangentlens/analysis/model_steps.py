@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tangentlens.analysis.case import Case
+from tangentlens.analysis.checkpoint_table import checkpoint_table
+from tangentlens.analysis.checks_table import checks
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.intervention_table import interventions
@@ -40,6 +42,8 @@ def _has(case: Case, name: str) -> bool:
 MODEL_STEPS: tuple[ModelStep, ...] = (
     ModelStep("features", ("features",), feature_table),
     ModelStep("interventions", (), interventions),
+    ModelStep("checkpoints", ("checkpoints",), checkpoint_table),
+    ModelStep("checks", (), checks),
 )
 
 

@@ -92,8 +92,8 @@ class _Matrix:
     def costs_of(self, directions: Sequence[Float[Tensor, " p"]], dose: float) -> Float[Tensor, "R n"]:
         """Costs of each direction, the mean over both ways."""
         outputs = self.after(directions, dose)
-        found = torch.stack([self.meter.costs(each) for each in outputs])
-        return found.unflatten(0, (-1, 2)).mean(dim=1)
+        found: Tensor = torch.stack([self.meter.costs(each) for each in outputs]).unflatten(0, (-1, 2)).mean(dim=1)
+        return found
 
     def trial(self, direction: Tensor, dose: float, labels: Mapping[str, str], random: Tensor, through: float) -> Trial:
         """A direction beside the costs of random ones."""
