@@ -13,7 +13,8 @@ from tangentlens.analysis.case import ModelSubject, Options, prepare
 from tangentlens.analysis.intervention_places import all_parameters, intervention_rows, site_at, value_places
 from tangentlens.analysis.intervention_table import interventions
 from tangentlens.analysis.kernel_modes import kernel_modes
-from tangentlens.analysis.trials import Trial, evidence, in_words
+from tangentlens.analysis.readout import Readout
+from tangentlens.analysis.trials import Meter, Trial, evidence, in_words
 from tangentlens.analysis.weight_edits import matrices
 from tangentlens.controls.interventions.matched import leading_functions, main_direction
 from tangentlens.errors import TangentlensError
@@ -59,16 +60,16 @@ def regression():
 
 
 CASES = {
-    "mlp": (mlp, (5,), 3),
-    "cnn": (cnn, (1, 8, 8), 3),
-    "lstm": (Recurrent, (4, 3), 3),
-    "regression": (regression, (5,), 0),
-    "masked encoder": (Masked, None, 3),
+    "mlp": (mlp, (5,), 3, "auto"),
+    "cnn": (cnn, (1, 8, 8), 3, ("0",)),
+    "lstm": (Recurrent, (4, 3), 3, "auto"),
+    "regression": (regression, (5,), 0, ("1",)),
+    "masked encoder": (Masked, None, 3, ("encoder.layers.0.linear1",)),
 }
 
 
 def case_of(name, *, features=True, targets=True, **options):
-    build, shape, classes = CASES[name]
+    build, shape, classes, sites = CASES[name]
     torch.manual_seed(3)
     model = build().double()
     if name == "regression":
@@ -83,7 +84,7 @@ def case_of(name, *, features=True, targets=True, **options):
         outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     own = outputs.argmax(1) if classes else (outputs + 0.1 * torch.randn_like(outputs)).squeeze(1)
     given = {"label": own, "noise": torch.randn(N)} if features else None
-    subject = ModelSubject(model, inputs, features=given, targets=own if targets else None)
+    subject = ModelSubject(model, inputs, features=given, targets=own if targets else None, sites=sites)
     return prepare(subject, Options(modes=6, controls=20, resamples=50, **options))
 
 
@@ -323,21 +324,25 @@ def test_a_feature_is_gone_where_its_only_direction_is():
     assert all(r["unpredicted"] < 1e-8 for r in rows if r["site"] == "inputs")  # the network is linear
 
 
-def test_a_feature_that_the_outputs_do_not_hold_is_read_at_the_last_site():
-    torch.manual_seed(0)
-    x = torch.randn(80, 4).double()
-    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+def test_a_readout_of_the_last_site_is_a_ridge_regression_of_the_choosing_rows():
+    case = case_of("mlp")
+    rows = intervention_rows(case)
+    meter = Meter.of(case, rows.scoring)
+    feature, last = case.features.features[0], list(case.sites)[-1]
+    Z, f = (values[rows.choosing] for values in (case.sites[last].values, feature.values))
+    centred, n = Z - Z.mean(0), len(Z)
+    G = centred @ centred.T
+    w = centred.T @ torch.linalg.solve(G + 1e-2 * G.trace() / n * torch.eye(n).double(), f - f.mean(0))
+    readout = Readout(case, rows, meter.bases)
+    inputs = case.inputs[rows.scoring]
+    basis = meter.bases[feature.name]
     with torch.no_grad():
-        model[0].weight[:, 3] *= 3  # the hidden layer holds it
-        model[2].weight.zero_()  # the outputs hold nothing of anything
-        model[2].weight[0, 0] = 1e-9
-        model[2].bias.zero_()
-    f = x[:, 3] + 0.0 * x[:, 0]
-    case = prepare(ModelSubject(model, x, features={"f": f}), Options(modes=4, resamples=50))
-    rows, _ = table_of(case)
-    assert {row["feature"] for row in rows} == {"f"}
-    read = [row for row in rows if row["feature_read"] == "last site"]
-    assert all(np.isfinite(row["feature_kept"]) for row in read)
+        before, after = ((case.model[:-1](x) - Z.mean(0)) @ w for x in (inputs, 0.5 * inputs))
+    held, left = basis.T @ before, basis.T @ after
+    expected = 100 * float((held * left).sum() / held.square().sum())
+    assert readout.kept(feature, "inputs", 0.5 * inputs) == pytest.approx(expected)
+    assert readout.kept(feature, "inputs", inputs) == pytest.approx(100)
+    assert readout.kept(feature, last, Z.mean(0).expand(len(inputs), -1)) == pytest.approx(0, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", ["mlp", "masked encoder"])
@@ -366,6 +371,8 @@ def test_the_model_is_left_as_found_also_by_errors_and_from_threads(name):
         interventions(case, kernels, silent)
     unchanged()
     object.__setattr__(case, "example_loss", lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"))
+    if name != "mlp":
+        return
     found = [None, None]
 
     def work(place):
@@ -377,7 +384,7 @@ def test_the_model_is_left_as_found_also_by_errors_and_from_threads(name):
     for thread in threads:
         thread.join()
     unchanged()
-    for key, value in found[0].arrays.items() if name == "mlp" else ():
+    for key, value in found[0].arrays.items():
         torch.testing.assert_close(value, found[1].arrays[key], equal_nan=True, msg=lambda m, key=key: f"{key}: {m}")
 
 

@@ -148,7 +148,7 @@ def _table(rows: Sequence[Row], effect: str, run: StoredRun) -> Table:
     )  # fmt: skip
     cells = [
         (
-            _where(row), str(row["verdict"]), _number(row, "effect"), _interval(row), _random(row),
+            _where(row), _verdict(row), _number(row, "effect"), _interval(row), _random(row),
             _number(row, "pca"), _signed(row, unit), _kept(row), _number(row, "unpredicted"),
             _number(row, "p_corrected"),
         )
@@ -161,7 +161,7 @@ def _steering_table(rows: Sequence[Row], effect: str) -> Table:
     columns = ("Moved along", "Verdict", "Dose", effect, "Random (worst)", "PCA", "Beyond first order", "p")
     cells = [
         (
-            _where(row), str(row["verdict"]), plain(float(row["dose"]), decimals=2), _number(row, "effect"),
+            _where(row), _verdict(row), plain(float(row["dose"]), decimals=2), _number(row, "effect"),
             _random(row), _number(row, "pca"), _number(row, "unpredicted"), _number(row, "p_corrected"),
         )
         for row in rows
@@ -176,13 +176,18 @@ def _edit_table(rows: Sequence[Row], effect: str) -> Table:
     )  # fmt: skip
     cells = [
         (
-            f"{row['parameter']}, {row['what']}", str(row["verdict"]), plain(float(row["dose"]), decimals=2),
+            f"{row['parameter']}, {row['what']}", _verdict(row), plain(float(row["dose"]), decimals=2),
             _number(row, "effect"), _interval(row), _random(row), _number(row, "random_functions"),
             _number(row, "p_corrected"),
         )
         for row in rows
     ]  # fmt: skip
     return Table(columns, cells, "Single weight matrices edited", tuple(range(2, 8)))
+
+
+def _verdict(row: Row) -> str:
+    """In lines that break between its parts alone."""
+    return "; ".join(part.replace(" ", "\u00a0") for part in str(row["verdict"]).split("; "))
 
 
 def _where(row: Row) -> str:
