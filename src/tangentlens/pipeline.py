@@ -14,14 +14,14 @@ from pydantic import BaseModel
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.paper import SETTINGS, Setting
+from tangentlens.paper import SETTINGS, Setting, about
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
-from tangentlens.report.about import describe, write_about
-from tangentlens.statistics.claims import Claim, Evidence, evidence_figures, judge
+from tangentlens.statistics.claims import Evidence, evidence_figures, judge
 from tangentlens.statistics.intervals import mean_interval, share_interval
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
+from tangentlens.store.about import Claim, write_about
 from tangentlens.store.arrays import (
     evidence_path,
     read_measurement,
@@ -148,7 +148,8 @@ def _write_findings(folder: Path, config: BaseModel, setting: Setting, environme
     judged = evidence_figures(_judged(setting.claims, records)) if _examined(folder, records) else {}
     write_results(folder / "results.json", {**summarise(records), **judged})
     write_environment(folder, {**environment, "seconds": sum(record.seconds for record in records)})
-    write_about(folder, describe(config.model_dump(mode="json", exclude_none=True), setting))
+    tree = config.model_dump(mode="json", exclude_none=True)
+    write_about(folder, about(tree, {str(tree.get("setting")): setting}))
     build_report(folder)
 
 

@@ -81,6 +81,6 @@ def test_inconsistent_configs_are_refused() -> None:
 def test_the_report_tells_the_counts(tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = (run(Config.model_validate(SMALL), tmp_path / "run") / "report.html").read_text()
     assert "Toy models of superposition" in page
-    section = page[page.index('<section id="superposition"') :]
+    section = page[page.index('<section id="recovery"') :]
     assert re.search(r"Narrow, τ = 1: \d features represented, \d recovered \(\d before training\)", section)
     assert "Not shown" not in section.split("<section", 2)[1]

@@ -12,6 +12,7 @@ from tangentlens.report.page import render
 from tangentlens.report.sections import claims, interventions, leaderboard
 from tangentlens.statistics.claims import evidence_figures, judge
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import About
 from tangentlens.store.arrays import write_evidence
 from tests.support.synthetic_run import store_run, synthetic_measurement
 
@@ -77,7 +78,7 @@ def test_a_run_without_evidence_says_how_to_add_it(run):
     assert "tangentlens evidence" in texts(claims.SECTION.blocks(bare))
     assert not interventions.SECTION.belongs_to(bare)
     assert not leaderboard.SECTION.belongs_to(bare)
-    assert not claims.SECTION.belongs_to(replace(run, config={"setting": "other"}))
+    assert not claims.SECTION.belongs_to(replace(run, about=About("other")))
 
 
 def test_interventions_are_told_and_drawn(run):
@@ -101,3 +102,10 @@ def test_the_page_has_them(run):
     page = render(run)
     for name in ("claims", "interventions", "leaderboard"):
         assert f'<section id="{name}"' in page
+
+
+def test_drops_of_words_are_no_accuracies_of_a_classifier(run):
+    keys = ("causal.language.ablate.NOUN.entk.own", "causal.language.ablate.macro.entk.selectivity")
+    words = dict.fromkeys(keys, Figure(3.0))
+    assert not interventions.SECTION.belongs_to(replace(run, figures=words))
+    assert interventions.SECTION.belongs_to(replace(run, figures={"causal.own.functions.entk.accuracy": Figure(3.0)}))

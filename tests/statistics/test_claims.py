@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tangentlens.records import Figure
-from tangentlens.statistics.claims import Claim, evidence_figures, judge, sign_flip_p, verdict
+from tangentlens.statistics.claims import evidence_figures, judge, sign_flip_p, verdict
+from tangentlens.store.about import Claim
 
 SEEDS = tuple(range(10))
 UNITS = {"a": "ratio"}

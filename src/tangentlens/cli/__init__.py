@@ -17,11 +17,10 @@ from tangentlens.cli.printing import caveats, checks_table, comparison_tables, d
 from tangentlens.config import changed_config, read_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.doctor import examine
-from tangentlens.paper import experiments
+from tangentlens.paper import about, experiments
 from tangentlens.pipeline import add_evidence
 from tangentlens.pipeline import run as run_config
 from tangentlens.report import build_report
-from tangentlens.report.about import about
 from tangentlens.report.cards.neuronpedia import write_neuronpedia
 from tangentlens.report.comparison import compare as compare_runs
 from tangentlens.report.comparison import summary
@@ -196,15 +195,16 @@ def report(
     """Write report.html of a stored run again."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
-        terminal.answer(str(build_report(run, text=not no_text)))
+        terminal.answer(str(build_report(run, text=not no_text, describe=about)))
+        stored = shown_run(run, text=not no_text, describe=about)
         if tables:
-            written = write_tables(shown_run(run, text=not no_text), tables)
+            written = write_tables(stored, tables)
             terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
         if figures:
-            drawn = write_figures(shown_run(run, text=not no_text), run / "figures", figures.split(","))
+            drawn = write_figures(stored, run / "figures", figures.split(","))
             terminal.say(f"{len(drawn)} figures in {_shown(run / 'figures')}")
         if cards:
-            written = write_neuronpedia(shown_run(run, text=not no_text), cards)
+            written = write_neuronpedia(stored, cards)
             terminal.say(f"{len(written)} files of cards in {_shown(cards)}")
 
 
@@ -220,7 +220,7 @@ def compare(
     """Lay two runs side by side: where their configs differ, and their figures with intervals."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
-        found = compare_runs(open_run(first), open_run(second))
+        found = compare_runs(open_run(first, about), open_run(second, about))
         if out:
             write_comparison(found, out)
         if not quiet:
@@ -243,7 +243,7 @@ def gallery(
     """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
-        for page in write_gallery(runs, out):
+        for page in write_gallery(runs, out, describe=about):
             terminal.answer(_shown(page))
 
 
@@ -342,8 +342,8 @@ def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
 
 def _summarise(terminal: Terminal, folder: Path) -> None:
     """Headline figures, what falls short, what the computation noted, and the report's path."""
-    run = open_run(folder)
-    expected = tuple(row for row in about(run).expected if row.bounded)
+    run = open_run(folder, about)
+    expected = tuple(row for row in run.about.expected if row.bounded)
     if expected and not terminal.quiet:
         terminal.out.print(figures_table(run, expected))
         terminal.say(*shortfalls(run, expected), *caveats(run))

@@ -7,11 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tangentlens.language.doctor import Examination, Verdict
-from tangentlens.paper import experiments
-from tangentlens.paper.experiments import Expectation
 from tangentlens.report.comparison import Compared, Comparison, run_names, shown
 from tangentlens.report.numbers import mean_and_interval
 from tangentlens.store import StoredRun
+from tangentlens.store.about import Expectation
 
 _LINE_OF_KEY = 26  # characters
 
@@ -89,6 +88,6 @@ def shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
 
 def caveats(run: StoredRun) -> list[str]:
     """Why the bounds may not apply to a run: another config, or a single seed."""
-    different = experiments.departures(run.config)
+    different = run.about.departures
     other = [f"the bounds were stated for another config; here {', '.join(different)}"] if different else []
     return [*other, "the bounds are on means over several seeds; this is one"] if len(run.seeds) == 1 else other

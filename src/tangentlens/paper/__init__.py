@@ -9,6 +9,7 @@ from tangentlens.language.analysis import evidence as language_evidence
 from tangentlens.language.analysis import measure as language
 from tangentlens.language.analysis import windows as language_windows
 from tangentlens.language.analysis.config import Config as LanguageConfig
+from tangentlens.paper import experiments
 from tangentlens.paper.gemma import claims as gemma_claims
 from tangentlens.paper.mlp import claims as mlp_claims
 from tangentlens.paper.mlp import evidence as mlp_evidence
@@ -19,7 +20,7 @@ from tangentlens.paper.transformer import evidence as transformer_evidence
 from tangentlens.paper.transformer import measure as transformer
 from tangentlens.paper.transformer.config import Config as TransformerConfig
 from tangentlens.records import Measurement
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import About, Claim
 
 
 class Setting(NamedTuple):
@@ -80,3 +81,16 @@ SETTINGS: Mapping[str, Setting] = {
         title=lambda _: "A one-layer Transformer on modular addition",
     ),
 }
+
+
+def about(config: Mapping[str, Any], settings: Mapping[str, Setting] = SETTINGS) -> About:
+    """Title, claims and expectations of a run with this config, as TOML holds it."""
+    setting = settings.get(str(config.get("setting")))
+    experiment = experiments.experiment_of(str(config.get("setting")))
+    return About(
+        title=setting.title(config) if setting else str(config.get("setting", "unknown")),
+        claims=setting.claims if setting else (),
+        expected=experiments.expectations_for(config),
+        experiment=experiment.name if experiment else "",
+        departures=experiments.departures(config),
+    )

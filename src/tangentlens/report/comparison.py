@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tangentlens.paper.experiments import flat_config
 from tangentlens.records import Figure
 from tangentlens.report import labels
-from tangentlens.report.about import about
 from tangentlens.report.numbers import mean_and_interval, number
 from tangentlens.store import StoredRun
+from tangentlens.store.flat_config import flat_config
 
 _ABSENT = "not there"
 _MADE_WITH = ("tangentlens", "commit", "torch", "python")
@@ -97,7 +96,7 @@ class Comparison:
     @property
     def headline(self) -> tuple[Compared, ...]:
         """The figures that either setting's experiment expects something of; all where there are none."""
-        expected = {row.key for run in (self.first, self.second) for row in about(run).expected}
+        expected = {row.key for run in (self.first, self.second) for row in run.about.expected}
         chosen = tuple(figure for figure in self.figures if figure.key in expected)
         return chosen or self.figures
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from tangentlens.store.figure_keys import Ablation
+
 # No line may break inside a family.
 _FAMILIES: Mapping[str, str] = {
     "n": "n",
@@ -37,9 +39,6 @@ _FIGURES: Mapping[str, str] = {
     "cliffs.second": "Second cliff found after mode",
     "cliffs.match_paper": "Share of seeds whose cliffs are the paper's",
     "eigenpairs.worst_residual": "Worst relative residual of an eigenpair",
-    "causal.mlp.ablate.entk.accuracy": "Test accuracy without both cliffs",
-    "causal.mlp.ablate.random.accuracy": "Test accuracy without as many random functions",
-    "causal.mlp.ablate.pca.accuracy": "Test accuracy without as many principal components",
     "settle.sensitivity_ratio.entk_over_pca": "Change by moves along modes over that along principal components",
     "settle.sensitivity_ratio.entk_over_random": "Change by moves along modes over that along random directions",
     "auroc.pos.macro.entk": "Parts of speech, AUROC of the kernel's modes",
@@ -62,6 +61,13 @@ _FIGURES: Mapping[str, str] = {
     "dynamics.seconds": "Modes along training",
 }
 
+# what was taken out of what the last layer reads -> the accuracy that is left, whatever the network is called
+_ABLATED: Mapping[str, str] = {
+    "entk": "Test accuracy without both blocks of modes",
+    "random": "Test accuracy without as many random functions",
+    "pca": "Test accuracy without as many principal components",
+}
+
 
 def family(name: str) -> str:
     """A feature family as a reader writes it: "n + m" for "sum"."""
@@ -76,4 +82,7 @@ def order(name: str) -> tuple[int, str]:
 
 def figure(key: str) -> str:
     """What a figure is, in words; the key itself where nobody has given it any."""
+    ablation = Ablation.parse(key)
+    if ablation and (ablation.space, ablation.statistic) == ("ablate", "accuracy"):
+        return _ABLATED.get(ablation.part, key)
     return _FIGURES.get(key, key)

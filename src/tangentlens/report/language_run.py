@@ -89,7 +89,7 @@ def geometry_name(geometry: str) -> str:
 
 
 def short_layers(groups: Sequence[str]) -> tuple[str, ...]:
-    """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"), with the name of its module
+    """The number of each group's layer ("model.layers.16.down_proj.weight" -> "16"), with the name of its module
     where groups share a layer ("16.down_proj"); the groups' places in the order where that does not tell them apart."""
     matches = [re.search(r"\.(\d+)(?:\.(?:\w+\.)*?(\w+)\.\w+)?$", group, re.ASCII) for group in groups]
     found = [match for match in matches if match]

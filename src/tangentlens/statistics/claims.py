@@ -29,6 +29,7 @@ from scipy import stats
 from tangentlens.records import Figure
 from tangentlens.statistics.corrections import holm
 from tangentlens.statistics.intervals import mean_interval
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import ClaimPart
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -40,29 +41,6 @@ _EXACT = 2**12  # sign choices up to which all of them are taken
 
 # What results.json holds for a verdict, which there must be a number.
 VERDICTS: Mapping[float, Verdict] = {1.0: "holds", 0.0: "undecided", -1.0: "does not hold"}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim that a setting speaks to.
-
-    Attributes:
-        name: what results.json calls it.
-        statement: the claim in words.
-        metric: key of the figure that it is about.
-        null: key of the figure, or the number, that the metric is compared with.
-        null_words: what the null is, in words.
-        side: whether the claim says that the metric lies above the null or below it.
-        p: key of a figure: the p of a test over the inputs of one seed, for a null that is a number.
-    """
-
-    name: str
-    statement: str
-    metric: str
-    null: str | float
-    null_words: str
-    side: Literal["above", "below"] = "above"
-    p: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 statistics/claims.py holds the rule by which they are judged. One model is one seed: tests are over its windows.
 """
 
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import Macro, MacroKind, Selectivity, SelectivityP
 
 _NO_LEAD = "no lead over as many principal components"

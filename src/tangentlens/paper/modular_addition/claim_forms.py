@@ -1,6 +1,6 @@
 """Forms of claims that several settings make."""
 
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import LAG, Ablation, Move, NullOverlap, NullQuantile, Overlap, Ranked
 
 

@@ -11,7 +11,7 @@ from tangentlens.paper.modular_addition.claim_forms import (
     moves_more,
     needed,
 )
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("transformer", "directions")

@@ -1,11 +1,11 @@
 """The paper's claims beside the evidence, with a verdict on each."""
 
 from tangentlens.records import Figure
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
-from tangentlens.statistics.claims import LEVEL, VERDICTS, Claim
+from tangentlens.statistics.claims import LEVEL, VERDICTS
 from tangentlens.store import StoredRun
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import ClaimPart
 
 _PARTS = {
@@ -16,7 +16,7 @@ _COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % i
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    known = about(run).claims
+    known = run.about.claims
     claims = [claim for claim in known if str(ClaimPart(claim.name, "verdict")) in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
@@ -84,7 +84,7 @@ def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
 
 
 def _has_claims(run: StoredRun) -> bool:
-    return bool(about(run).claims)
+    return bool(run.about.claims)
 
 
 SECTION = Section("claims", "Claims and evidence", _build, when=_has_claims)

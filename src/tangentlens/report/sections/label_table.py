@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tangentlens.records import Figure
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Note, Table
 from tangentlens.report.held_out import Choice
 from tangentlens.report.language_run import LanguageRun, geometry_name
@@ -136,7 +135,7 @@ def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple
 
 def _titles(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
     """Headings, with what the experiment says the paper reports for eNTK and PCA."""
-    paper = {row.key: row.paper for row in about(run).expected if row.paper is not None}
+    paper = {row.key: row.paper for row in run.about.expected if row.paper is not None}
     cells = [[paper.get(row.key(measure.array, method)) for method in ("entk", BASELINE)] for row in rows]
     return [
         row.title if entk is None or pca is None else f"{row.title} (paper: eNTK {_number(entk)}, PCA {_number(pca)})"

@@ -131,7 +131,7 @@ def _percent(run: StoredRun, group: str, family: str) -> float:
 
 
 SECTION = Section(
-    "transformer",
+    "frequencies",
     "Frequencies, layers and training",
     _build,
     arrays=("epoch", "frequencies.kernel", "frequencies.embedding"),

@@ -1,4 +1,4 @@
-"""Which features a bottleneck keeps, beside which of them the modes of its kernel show."""
+"""Features that a bottleneck represents, beside those that the modes of its kernel recover."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -144,4 +144,8 @@ def _map(run: StoredRun, regime: str, tau: str) -> Chart:
     return chart(figure, alt, height=380, below=48)
 
 
-SECTION = Section("superposition", "Features represented and features found", _build, arrays=("step",))
+def _represents(run: StoredRun) -> bool:
+    return any(name.startswith("represented.") for record in run.seeds for name in record.names)
+
+
+SECTION = Section("recovery", "Features represented and features found", _build, arrays=("step",), when=_represents)
