@@ -22,7 +22,7 @@ from tangentlens.controls.interventions.effects import Judge, effect_of, relativ
 from tangentlens.controls.interventions.steering import first_order
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.models.sites import Site, parameter_site
-from tangentlens.store.figure_keys import Ablation, FigureKey
+from tangentlens.store.figure_keys import Ablation, Key
 
 # name -> (N, d) functions of the input
 Blocks = Mapping[str, Float[Tensor, "N _"]]
@@ -46,7 +46,7 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
         "parameters": parameter_effects(subject),
         "ablate": function_effects(site, large, modes.both, judge, _draws(subject, "headline", options)),
     }
-    keys: dict[FigureKey, float] = {
+    keys: dict[Key, float] = {
         Ablation(subject.name, space, part, statistic): value
         for space, effects in found.items()
         for part, statistics in effects.items()

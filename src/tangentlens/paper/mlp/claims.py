@@ -13,6 +13,7 @@ from tangentlens.paper.modular_addition.claim_forms import (
     needed,
 )
 from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import CLIFFS_MATCH_PAPER
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("mlp", "directions")
@@ -21,7 +22,7 @@ _PARAMETERS = ("mlp", "parameters")
 CLAIMS: tuple[Claim, ...] = (
     Claim("cliffs_at_paper_positions",
           "The spectrum has cliffs after modes 2p − 2 and 4p − 4, found by a rule that knows nothing of them",
-          "cliffs.match_paper", 0.5, "half of the networks"),
+          CLIFFS_MATCH_PAPER, 0.5, "half of the networks"),
     above_random("first_cliff_holds_inputs", "The first cliff holds the Fourier features of n and m", "first_cliff"),
     above_null("first_cliff_is_learned", "The first cliff holds them because of training",
                "first_cliff", "untrained", _UNTRAINED),

@@ -19,6 +19,7 @@ from tangentlens.paper.mlp.network import QuadraticMLP
 from tangentlens.paper.training import mean_squared_error
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
+from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS
 
 _FAMILIES = {"first_cliff": "input", "sum": "sum", "difference": "difference"}  # by what keys call their overlap
 
@@ -78,7 +79,7 @@ def _modes(config: Config, measured: Measurement) -> Modes:
     following = range(second[-1] + 1, min(second[-1] + 1 + size, modes.shape[1]))
     named = {"first_cliff": first, "second_cliff": second, "following": following}
     blocks = {name: modes[:, list(places)] for name, places in named.items() if places}
-    spent = measured.figures["kernel.seconds"] + measured.figures["eigen.seconds"]
+    spent = measured.figures[KERNEL_SECONDS] + measured.figures[EIGEN_SECONDS]
     leading = modes[:, 1 : 2 * size + 1]
     return Modes(
         leading=leading,

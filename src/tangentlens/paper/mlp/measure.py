@@ -51,7 +51,15 @@ from tangentlens.paper.modular_addition.film import FilmFeatures, film_arrays, f
 from tangentlens.paper.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.store.figure_keys import WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
+from tangentlens.store.figure_keys import (
+    EIGEN_SECONDS,
+    KERNEL_SECONDS,
+    TRAINING_SECONDS,
+    WORST_RESIDUAL,
+    GroupOverlap,
+    Overlap,
+    SmallestCosine,
+)
 
 
 class DataConfig(Section):
@@ -311,9 +319,11 @@ def _group_figures(groups: Mapping[str, Eigenpairs], bases: Mapping[str, Tensor]
 
 def _cost_figures(records: list[_Record]) -> Figures:
     """The worst residual of all checkpoints, and seconds summed over them."""
-    return {
-        WORST_RESIDUAL: (max(record.worst_residual for record in records), "ratio"),
-        "kernel.seconds": (sum(record.kernel_seconds for record in records), "seconds"),
-        "eigen.seconds": (sum(record.eigen_seconds for record in records), "seconds"),
-        "training.seconds": (records[-1].checkpoint.seconds, "seconds"),
-    }
+    return keyed(
+        {
+            WORST_RESIDUAL: max(record.worst_residual for record in records),
+            KERNEL_SECONDS: sum(record.kernel_seconds for record in records),
+            EIGEN_SECONDS: sum(record.eigen_seconds for record in records),
+            TRAINING_SECONDS: records[-1].checkpoint.seconds,
+        }
+    )

@@ -13,9 +13,10 @@ n features, k modes:
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff
 from tangentlens.analysis.cliff_rule import CliffConfig
-from tangentlens.analysis.findings import Arrays, Figures, measurement
+from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
 from tangentlens.analysis.section import Section
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import NumericalError
@@ -40,6 +41,15 @@ from tangentlens.paper.superposition.network import (
 )
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement
+from tangentlens.store.figure_keys import (
+    KERNEL_SECONDS,
+    TRAINING_SECONDS,
+    WORST_RESIDUAL,
+    FigureKey,
+    KernelFigure,
+    NetworkFigure,
+    Rising,
+)
 
 
 class Regime(Section):
@@ -169,7 +179,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
             key = f"{regime.name}.{tau_name(tau)}"
             trained_kernel = _read(trained.model, trained.inputs, tau, config)
             untrained = _read(trained.start, trained.inputs, tau, config)
-            figures |= _kernel_figures(key, trained_kernel, untrained, represented, config)
+            figures |= _kernel_figures((regime.name, tau_name(tau)), trained_kernel, untrained, represented, config)
             arrays |= _kernel_arrays(key, trained_kernel, untrained)
             notes += _notes(key, trained_kernel, untrained)
             progress(stage, sum(name.startswith("spectrum.") for name in arrays), total)
@@ -226,11 +236,12 @@ def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, conf
 
 
 def _network_figures(regime: Regime, trained: _Trained, represented: Tensor) -> Figures:
-    return {
-        f"{regime.name}.represented.count": (float(represented.sum()), "count"),
-        f"{regime.name}.loss.final": (float(trained.losses[-1]), "loss"),
-        f"{regime.name}.training.seconds": (trained.seconds, "seconds"),
+    found = {
+        "represented.count": float(represented.sum()),
+        "loss.final": float(trained.losses[-1]),
+        TRAINING_SECONDS: trained.seconds,
     }
+    return keyed({NetworkFigure(regime.name, name): value for name, value in found.items()})
 
 
 def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
@@ -241,23 +252,26 @@ def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
     }
 
 
-def _kernel_figures(key: str, found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config) -> Figures:
+def _kernel_figures(
+    names: tuple[str, str], found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config
+) -> Figures:
     n, level = config.data.features, config.analysis.recovered
     at = [cliff.last_mode for cliff in found.cliffs]
     values = found.pairs.values
-    return {
-        f"{key}.recovered.count": (float((found.recovery >= level).sum()), "count"),
-        f"{key}.recovered.untrained.count": (float((untrained.recovery >= level).sum()), "count"),
-        f"{key}.recovery.represented.percent": (100 * _mean(found.recovery[represented]), "percent"),
-        f"{key}.recovery.other.percent": (100 * _mean(found.recovery[~represented]), "percent"),
-        f"{key}.recovery.untrained.represented.percent": (100 * _mean(untrained.recovery[represented]), "percent"),
-        f"{key}.recovery.untrained.other.percent": (100 * _mean(untrained.recovery[~represented]), "percent"),
-        f"{key}.trace.leading.percent": (100 * float(values[:n].sum() / values.sum()), "percent"),
-        f"{key}.cliff.count": (float(len(at)), "count"),
-        f"{key}.cliff.at_features": (float(any(abs(mode + 1 - n) <= 2 for mode in at)), "share"),
-        f"{key}.eigenpairs.worst_residual": (float(found.pairs.residuals.max()), "ratio"),
-        f"{key}.kernel.seconds": (found.seconds, "seconds"),
+    figures = {
+        "recovered.count": float((found.recovery >= level).sum()),
+        "recovered.untrained.count": float((untrained.recovery >= level).sum()),
+        "recovery.represented.percent": 100 * _mean(found.recovery[represented]),
+        "recovery.other.percent": 100 * _mean(found.recovery[~represented]),
+        "recovery.untrained.represented.percent": 100 * _mean(untrained.recovery[represented]),
+        "recovery.untrained.other.percent": 100 * _mean(untrained.recovery[~represented]),
+        "trace.leading.percent": 100 * float(values[:n].sum() / values.sum()),
+        "cliff.count": float(len(at)),
+        "cliff.at_features": float(any(abs(mode + 1 - n) <= 2 for mode in at)),
+        WORST_RESIDUAL: float(found.pairs.residuals.max()),
+        KERNEL_SECONDS: found.seconds,
     }
+    return keyed({KernelFigure(*names, name): value for name, value in figures.items()})
 
 
 def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
@@ -272,11 +286,15 @@ def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
 
 def _order_figures(figures: Mapping[str, tuple[float, str]], config: Config) -> Figures:
     """Whether the counts rise strictly from regime to regime, in the config's order (1 or 0)."""
-    kinds = {"represented": "represented.count"} | {
-        f"recovered.{tau_name(tau)}": f"{tau_name(tau)}.recovered.count" for tau in config.kernel.taus
+    kinds: dict[str, Callable[[str], FigureKey]] = {
+        "represented": lambda name: NetworkFigure(name, "represented.count"),
+        **{
+            f"recovered.{tau_name(tau)}": partial(KernelFigure, kernel=tau_name(tau), figure="recovered.count")
+            for tau in config.kernel.taus
+        },
     }
-    counts = {kind: [figures[f"{r.name}.{key}"][0] for r in config.regimes] for kind, key in kinds.items()}
-    return {f"order.{kind}": (float(found == sorted(set(found))), "share") for kind, found in counts.items()}
+    counts = {kind: [figures[str(key(r.name))][0] for r in config.regimes] for kind, key in kinds.items()}
+    return keyed({Rising(kind): float(found == sorted(set(found))) for kind, found in counts.items()})
 
 
 def _notes(key: str, found: _Kernel, untrained: _Kernel) -> list[str]:

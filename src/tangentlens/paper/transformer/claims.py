@@ -12,6 +12,7 @@ from tangentlens.paper.modular_addition.claim_forms import (
     needed,
 )
 from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import FREQUENCIES_AGREE
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("transformer", "directions")
@@ -30,7 +31,7 @@ CLAIMS: tuple[Claim, ...] = (
     above_null("unembedding_axis_sum_needs_labels", "The next modes hold them because of the task",
                "unembed.axis_sum", "permuted_labels", _RELABELLED),
     Claim("frequencies_agree", "Kernel and embedding name the same key frequencies",
-          "frequencies.agree", 0.5, "half of the networks"),
+          FREQUENCIES_AGREE, 0.5, "half of the networks"),
     *along_training("the sum features", "the onset"),
     needed("sum_block_is_needed",
            "Without the sum block's directions in the residual stream the network fails, unlike without random ones",

@@ -28,6 +28,7 @@ from tangentlens.paper.transformer.network import OneLayerTransformer
 from tangentlens.paper.transformer.training import draw, stacked
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
+from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, LEARNED
 
 _FAMILIES = ("sum", "axis_sum")
 _CURVE = 32  # functions taken out at most along the curves, the same for every network
@@ -45,7 +46,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         progress: receives the steps.
     """
     keys = tuple(measured.arrays["frequencies.kernel"].tolist())
-    if not keys or measured.figures["learned.share"] < 1:
+    if not keys or measured.figures[LEARNED] < 1:
         return measurement(measured.seed, {}, {}, ())
     return analyse(subject(config, measured, keys), config.evidence, progress=progress)
 
@@ -104,7 +105,7 @@ def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement)
     named = {"sum_block": (0, d), "axis_block": (d, both), "following": (both, both + d)}
     return Modes(
         leading=modes[:, :both],
-        seconds=measured.figures["kernel.seconds"] + measured.figures["eigen.seconds"],
+        seconds=measured.figures[KERNEL_SECONDS] + measured.figures[EIGEN_SECONDS],
         ordered=modes - modes.mean(dim=0),
         removed=range(min(k, _CURVE) + 1),
         blocks={name: centred_basis(modes[:, start:end]) for name, (start, end) in named.items() if start < k},

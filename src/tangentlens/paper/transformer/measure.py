@@ -49,7 +49,26 @@ from tangentlens.paper.transformer.network import OneLayerTransformer
 from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.store.figure_keys import GROUP_CHANCE, WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
+from tangentlens.store.figure_keys import (
+    DYNAMICS_SECONDS,
+    EIGEN_SECONDS,
+    FREQUENCIES_AGREE,
+    GROUP_CHANCE,
+    KERNEL_SECONDS,
+    LAST_EPOCH,
+    LEARNED,
+    LEARNED_BY_PAPER_EPOCH,
+    TEST_ACCURACY,
+    TEST_ACCURACY_AT_PAPER_EPOCH,
+    TRAIN_ACCURACY,
+    TRAINING_SECONDS,
+    WORST_RESIDUAL,
+    Frequencies,
+    GroupOverlap,
+    Key,
+    Overlap,
+    SmallestCosine,
+)
 
 # At one frequency each is a cosine and a sine; 2n and 2m are those of n and m at twice the frequency.
 LAYER_FAMILIES: Mapping[str, tuple[Wave, ...]] = {
@@ -207,23 +226,28 @@ def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
 
 def _training_figures(config: Config, trained: TrainedSeed, learned: bool) -> Figures:
     curves, paper = trained.curves, config.training.epochs
-    return {
-        "train.accuracy.final": (100 * float(curves[-1, 2]), "percent"),
-        "test.accuracy.final": (100 * float(curves[-1, 4]), "percent"),
-        "test.accuracy.at_paper_epoch": (100 * float(curves[curves[:, 0] == paper][0, 4]), "percent"),
-        "learned.share": (float(learned), "share"),
-        "learned.by_paper_epoch": (float(held_by(curves, paper, config)), "share"),
-        "training.last_epoch": (float(curves[-1, 0]), "epoch"),
-        "training.seconds": (trained.seconds, "seconds"),
-    }
+    return keyed(
+        {
+            TRAIN_ACCURACY: 100 * float(curves[-1, 2]),
+            TEST_ACCURACY: 100 * float(curves[-1, 4]),
+            TEST_ACCURACY_AT_PAPER_EPOCH: 100 * float(curves[curves[:, 0] == paper][0, 4]),
+            LEARNED: float(learned),
+            LEARNED_BY_PAPER_EPOCH: float(held_by(curves, paper, config)),
+            LAST_EPOCH: float(curves[-1, 0]),
+            TRAINING_SECONDS: trained.seconds,
+        }
+    )
 
 
 def _frequency_figures(last: _Last) -> Figures:
-    return {
-        "frequencies.agree": (float(last.kernel.frequencies == last.embedding.frequencies), "share"),
-        "frequencies.kernel.count": (float(len(last.kernel.frequencies)), "count"),
-        "frequencies.embedding.count": (float(len(last.embedding.frequencies)), "count"),
-    }
+    kernel, embedding = last.kernel.frequencies, last.embedding.frequencies
+    return keyed(
+        {
+            FREQUENCIES_AGREE: float(kernel == embedding),
+            Frequencies("kernel"): float(len(kernel)),
+            Frequencies("embedding"): float(len(embedding)),
+        }
+    )
 
 
 def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
@@ -253,14 +277,12 @@ def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
     if not (keys and learned):
         return {}
     bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
-    figures = keyed(
-        {
-            GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
-            for group, pairs in last.groups.items()
-            for name, F in bases.items()
-        }
-    )
-    return {**figures, GROUP_CHANCE: (100 * (4 * len(keys) + 1) / p**2, "percent")}
+    overlaps: dict[Key, float] = {
+        GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
+        for group, pairs in last.groups.items()
+        for name, F in bases.items()
+    }
+    return keyed({**overlaps, GROUP_CHANCE: 100 * (4 * len(keys) + 1) / p**2})
 
 
 def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics | None) -> Figures:
@@ -271,12 +293,14 @@ def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics 
 
 def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
     """The worst residual is that of the last checkpoint's pairs, all parameters."""
-    return {
-        WORST_RESIDUAL: (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
-        "kernel.seconds": (last.kernel_seconds, "seconds"),
-        "eigen.seconds": (last.eigen_seconds, "seconds"),
-        "dynamics.seconds": (math.nan if dynamics is None else dynamics.seconds, "seconds"),
-    }
+    return keyed(
+        {
+            WORST_RESIDUAL: max(float(pairs.residuals.max()) for pairs in last.groups.values()),
+            KERNEL_SECONDS: last.kernel_seconds,
+            EIGEN_SECONDS: last.eigen_seconds,
+            DYNAMICS_SECONDS: math.nan if dynamics is None else dynamics.seconds,
+        }
+    )
 
 
 def _training_arrays(trained: TrainedSeed) -> Arrays:
