@@ -30,7 +30,6 @@ from tangentlens.analysis.linearised import Comparison, compare_linearised
 from tangentlens.analysis.options import EvidenceConfig
 from tangentlens.analysis.section import Section
 from tangentlens.analysis.subject import Split
-from tangentlens.controls.null_models import random_feature_overlaps
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import FAMILIES, FeatureFamily, fourier_family
 from tangentlens.kernels import EmpiricalNTK, entk
@@ -51,6 +50,7 @@ from tangentlens.paper.modular_addition.film import FilmFeatures, film_arrays, f
 from tangentlens.paper.training import Checkpoint, TrainingConfig, checkpoints, mean_squared_error, train
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.statistics.subspace_nulls import random_feature_overlaps
 from tangentlens.store.figure_keys import (
     EIGEN_SECONDS,
     KERNEL_SECONDS,

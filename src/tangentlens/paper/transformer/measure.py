@@ -29,7 +29,6 @@ from tangentlens.alignment.cliffs import Cliff
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.analysis.dynamics import central_differences, transition
 from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
-from tangentlens.controls.null_models import random_feature_overlaps
 from tangentlens.eigen import top_eigenpairs, track_modes
 from tangentlens.features.fourier import FAMILIES, Wave, superpose
 from tangentlens.features.key_frequencies import (
@@ -49,6 +48,7 @@ from tangentlens.paper.transformer.network import OneLayerTransformer
 from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
+from tangentlens.statistics.subspace_nulls import random_feature_overlaps
 from tangentlens.store.figure_keys import (
     DYNAMICS_SECONDS,
     EIGEN_SECONDS,
