@@ -18,7 +18,7 @@ from tangentlens.paper import SETTINGS, Setting, about
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure, Measurement
 from tangentlens.report import build_report
-from tangentlens.statistics.claims import Evidence, evidence_figures, judge
+from tangentlens.statistics.claims import Evidence, evaluate, evidence_figures
 from tangentlens.statistics.intervals import mean_interval, share_interval
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
 from tangentlens.store.about import Claim, write_about
@@ -145,8 +145,8 @@ def _examined_environment(run: StoredRun, overwrite: bool) -> dict[str, Any]:
 def _write_findings(folder: Path, config: BaseModel, setting: Setting, environment: Mapping[str, Any]) -> None:
     """Figures, verdicts, environment and report from what the run's arrays hold."""
     records = read_seeds(folder)
-    judged = evidence_figures(_judged(setting.claims, records)) if _examined(folder, records) else {}
-    write_results(folder / "results.json", {**summarise(records), **judged})
+    evaluated = evidence_figures(_evaluated(setting.claims, records)) if _examined(folder, records) else {}
+    write_results(folder / "results.json", {**summarise(records), **evaluated})
     write_environment(folder, {**environment, "seconds": sum(record.seconds for record in records)})
     tree = config.model_dump(mode="json", exclude_none=True)
     write_about(folder, about(tree, {str(tree.get("setting")): setting}))
@@ -157,12 +157,12 @@ def _examined(folder: Path, records: Sequence[SeedRecord]) -> bool:
     return all(evidence_path(folder, record.seed).exists() for record in records)
 
 
-def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
+def _evaluated(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
     keys = dict.fromkeys(key for record in records for key in record.figures)
     units = {key: unit for record in records for key, unit in record.units.items()}
     inside = records[0].intervals if len(records) == 1 else {}
     values = {key: _values(key, records) for key in keys}
-    return judge(claims, values, [record.seed for record in records], units, inside)
+    return evaluate(claims, values, [record.seed for record in records], units, inside)
 
 
 def summarise(records: Sequence[SeedRecord]) -> dict[str, Figure]:

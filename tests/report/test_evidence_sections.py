@@ -10,7 +10,7 @@ from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Chart, Lead, Note, Table
 from tangentlens.report.page import render
 from tangentlens.report.sections import claims, interventions, leaderboard
-from tangentlens.statistics.claims import evidence_figures, judge
+from tangentlens.statistics.claims import evaluate, evidence_figures
 from tangentlens.store import StoredRun, open_run
 from tangentlens.store.about import About
 from tangentlens.store.arrays import write_evidence
@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
             f"leaderboard.{method}.seconds": Figure(0.4, None, 3, (0, 1, 2), "seconds"),
         }
     numbers = {CLAIMS[0].metric: [1.0] * 10, CLAIMS[1].metric: [98.0] * 10, CLAIMS[1].null: [98.5] * 10}
-    figures |= evidence_figures(judge(CLAIMS, numbers, range(10), {CLAIMS[1].metric: "percent"}))
+    figures |= evidence_figures(evaluate(CLAIMS, numbers, range(10), {CLAIMS[1].metric: "percent"}))
     return replace(stored, figures={**stored.figures, **figures})
 
 

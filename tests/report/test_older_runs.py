@@ -80,8 +80,8 @@ def test_a_damaged_file_is_still_an_error(folder):
         build_report(folder)
 
 
-def judged(run: StoredRun, *absent: str) -> StoredRun:
-    """The run with every claim judged; `absent` names keys of figures that it lacks."""
+def evaluated(run: StoredRun, *absent: str) -> StoredRun:
+    """The run with every claim evaluated; `absent` names keys of figures that it lacks."""
     figures = {
         f"claim.{claim.name}.{part}": Figure(1.0, (0.5, 1.5), 2, (0, 1), "verdict" if part == "verdict" else "percent")
         for claim in CLAIMS
@@ -93,16 +93,16 @@ def judged(run: StoredRun, *absent: str) -> StoredRun:
 
 @pytest.mark.parametrize("part", PARTS[:-1])
 def test_a_claim_without_one_of_its_numbers_is_shown_without(run, part):
-    blocks = claims.SECTION.blocks(judged(run, f"claim.{CLAIMS[0].name}.{part}"))
+    blocks = claims.SECTION.blocks(evaluated(run, f"claim.{CLAIMS[0].name}.{part}"))
     assert "Of some claims the run does not hold" in texts(blocks)
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert len(table.rows) == len(CLAIMS)
 
 
 def test_claims_that_are_newer_than_the_run_are_counted(run):
-    newest = judged(run, *(f"claim.{CLAIMS[-1].name}.{part}" for part in PARTS))
-    assert "One claim of this version the run does not judge." in texts(claims.SECTION.blocks(newest))
-    assert "does not judge" not in texts(claims.SECTION.blocks(judged(run)))
+    newest = evaluated(run, *(f"claim.{CLAIMS[-1].name}.{part}" for part in PARTS))
+    assert "One claim of this version the run does not evaluate." in texts(claims.SECTION.blocks(newest))
+    assert "does not evaluate" not in texts(claims.SECTION.blocks(evaluated(run)))
 
 
 def test_other_methods_that_the_run_lacks_are_said(run):

@@ -2,7 +2,7 @@
 
 All from curves over checkpoints. A curve's time of a share s is when it has first gone the share s of its way from its
 first to its last value; so kernel, accuracy and loss are timed alike. It is known only afterwards: a lead in this
-sense says what changes first, not that one could have told in time.
+sense says what changes first, not that it could have been known in time.
 """
 
 import math

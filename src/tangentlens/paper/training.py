@@ -41,7 +41,7 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network at one moment of its training.
+    """Checkpoint record: a network during its training.
 
     Attributes:
         epoch: passes over the training rows so far; 0 before the first step.

@@ -45,7 +45,7 @@ VERDICTS: Mapping[float, Verdict] = {1.0: "holds", 0.0: "undecided", -1.0: "does
 
 @dataclass(frozen=True)
 class Evidence:
-    """A claim, judged.
+    """A claim with its figures and its verdict.
 
     Attributes:
         claim: which.
@@ -66,14 +66,14 @@ class Evidence:
     verdict: Verdict
 
 
-def judge(
+def evaluate(
     claims: Sequence[Claim],
     figures: Mapping[str, Sequence[float]],
     seeds: Sequence[int],
     units: Mapping[str, str],
     inside: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Evidence, ...]:
-    """Judge claims together, by the rule of this module.
+    """Evaluate the claims of a run together, by the rule of this module.
 
     Args:
         claims: those of one run.
@@ -94,8 +94,8 @@ def judge(
     ):
         unit = units.get(claim.metric, "")
         value, null = (mean_interval(each, seeds=seeds, unit=unit) for each in (values, nulls))
-        judged = verdict(_shifted(effect, -LEAST.get(unit, 0.0)), corrected)
-        found.append(Evidence(claim, value, null, effect, raw, corrected, judged))
+        answer = verdict(_shifted(effect, -LEAST.get(unit, 0.0)), corrected)
+        found.append(Evidence(claim, value, null, effect, raw, corrected, answer))
     return tuple(found)
 
 
@@ -152,7 +152,7 @@ def sign_flip_p(effects: Sequence[float]) -> float:
 
 
 def evidence_figures(evidence: Sequence[Evidence]) -> dict[str, Figure]:
-    """What results.json holds of judged claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
+    """What results.json holds of evaluated claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
     figures: dict[str, Figure] = {}
     for each in evidence:
         name, n, seeds = each.claim.name, each.effect.n, each.effect.seeds

@@ -141,4 +141,4 @@ def _row(method: str, functions: Float[Tensor, "N d"], seconds: float, task: Tas
 def _ceiling(task: Task) -> Row:
     values, start = task.layers[task.last].values, time.perf_counter()
     percents = {name: probe_percent(values, F, task.train, task.test) for name, F in task.families.items()}
-    return Row("supervised_probe", values.shape[1], time.perf_counter() - start, percents, "told the features")
+    return Row("supervised_probe", values.shape[1], time.perf_counter() - start, percents, "supervised")

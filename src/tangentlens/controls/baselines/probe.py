@@ -1,4 +1,4 @@
-"""The ceiling: a linear probe that is told the features."""
+"""Supervised linear probe of the features, an upper bound for unsupervised methods."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -1,6 +1,6 @@
-"""What the MLP setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper about the MLP, and their controls.
 
-statistics/claims.py holds the rule by which they are judged. Rule and list were written down after a pilot on the
+statistics/claims.py holds the rule by which they are evaluated. Rule and list were written down after a pilot on the
 networks of seeds 0 and 1, before the other eight were looked at.
 """
 

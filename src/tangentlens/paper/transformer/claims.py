@@ -1,6 +1,6 @@
-"""What the Transformer setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper about the Transformer, and their controls.
 
-statistics/claims.py holds the rule by which they are judged; the list follows the MLP's.
+statistics/claims.py holds the rule by which they are evaluated; the list follows the MLP's.
 """
 
 from tangentlens.paper.modular_addition.claim_forms import (

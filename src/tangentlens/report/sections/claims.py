@@ -26,13 +26,13 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _older(run: StoredRun, claims: list[Claim], known: int) -> tuple[Note, ...]:
-    """What an older version did not judge, or did not store of what it judged."""
-    unjudged = known - len(claims)
-    notes = [f"{several(unjudged, 'claim').capitalize()} of this version the run does not judge."] if unjudged else []
+    """Claims that an older version did not evaluate, and numbers that it did not store."""
+    missing = known - len(claims)
+    notes = [f"{several(missing, 'claim').capitalize()} of this version the run does not evaluate."] if missing else []
     lacking = [part for part in _PARTS if any(str(ClaimPart(claim.name, part)) not in run.figures for claim in claims)]
     if lacking:
         notes.append(f"Of some claims the run does not hold {listing([_PARTS[part] for part in lacking])}.")
-    return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` judges anew."),) if notes else ()
+    return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` evaluates them anew."),) if notes else ()
 
 
 _INSIDE = (
