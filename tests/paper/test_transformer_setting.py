@@ -11,8 +11,9 @@ from tangentlens.paper import SETTINGS
 from tangentlens.paper.modular_addition.data import token_inputs, train_test_split
 from tangentlens.paper.stacked_training import StackedTraining
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.measure import LAYER_FAMILIES, measure, prepare
+from tangentlens.paper.transformer.measure import measure, prepare
 from tangentlens.paper.transformer.network import OneLayerTransformer
+from tangentlens.paper.transformer.subject import LAYER_FAMILIES
 from tangentlens.paper.transformer.training import held_by, train_together, trained_seed
 from tangentlens.pipeline import run
 from tangentlens.store import open_run

@@ -14,6 +14,7 @@ from tangentlens.paper.gemma import claims as gemma_claims
 from tangentlens.paper.mlp import claims as mlp_claims
 from tangentlens.paper.mlp import evidence as mlp_evidence
 from tangentlens.paper.mlp import measure as mlp
+from tangentlens.paper.mlp.config import Config as MLPConfig
 from tangentlens.paper.superposition import measure as superposition
 from tangentlens.paper.transformer import claims as transformer_claims
 from tangentlens.paper.transformer import evidence as transformer_evidence
@@ -55,7 +56,7 @@ def _language_title(config: Mapping[str, Any]) -> str:
 # The key is the value of `setting` in a config file.
 SETTINGS: Mapping[str, Setting] = {
     "mlp": Setting(
-        mlp.Config,
+        MLPConfig,
         mlp.measure,
         evidence=mlp_evidence.evidence,
         claims=mlp_claims.CLAIMS,

@@ -59,6 +59,11 @@ class Checkpoint:
     seconds: float
     state: Mapping[str, Tensor] = field(repr=False)
 
+    @property
+    def row(self) -> tuple[float, float, float, float, float]:
+        """Epoch, training loss and accuracy, test loss and accuracy."""
+        return float(self.epoch), self.train_loss, self.train_accuracy, self.test_loss, self.test_accuracy
+
 
 def mean_squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
     """Mean over all entries of (output - one-hot target)^2, for outputs (n, C) and labels (n,)."""

@@ -1,4 +1,4 @@
-"""What the settings on modular addition have in common: records of a run in, figures and arrays to store out."""
+"""Figures and arrays that both settings on modular addition store."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from tangentlens.analysis.dynamics import Transition
 from tangentlens.analysis.findings import Arrays, Figures, keyed
 from tangentlens.analysis.linearised import Comparison
 from tangentlens.features.fourier import FeatureFamily
-from tangentlens.paper.training import Checkpoint
 from tangentlens.store.figure_keys import (
     CLIFFS_MATCH_PAPER,
     FIRST_CLIFF,
@@ -22,21 +21,8 @@ from tangentlens.store.figure_keys import (
     ONSET,
     PEAK,
     SECOND_CLIFF,
-    TEST_ACCURACY,
-    TRAIN_ACCURACY,
     Linearised,
 )
-
-
-def training_arrays(checkpoints: Sequence[Checkpoint]) -> Arrays:
-    """`epoch` (E,) int64, and (E,) float64 losses and accuracies (0..1) of both parts."""
-    return {
-        "epoch": torch.tensor([point.epoch for point in checkpoints], dtype=torch.int64),
-        "train.loss": _column([point.train_loss for point in checkpoints]),
-        "train.accuracy": _column([point.train_accuracy for point in checkpoints]),
-        "test.loss": _column([point.test_loss for point in checkpoints]),
-        "test.accuracy": _column([point.test_accuracy for point in checkpoints]),
-    }
 
 
 def heatmap_arrays(vectors: Float[Tensor, "N k"], families: Mapping[str, FeatureFamily], p: int) -> Arrays:
@@ -65,9 +51,11 @@ def transition_figures(times: Transition) -> Figures:
     return keyed({ONSET: times.onset, PEAK: times.peak, LAG: times.onset_minus_peak})
 
 
-def accuracy_figures(last: Checkpoint) -> Figures:
-    """Accuracies at the end of training, in percent."""
-    return keyed({TRAIN_ACCURACY: 100 * last.train_accuracy, TEST_ACCURACY: 100 * last.test_accuracy})
+def cliff_arrays(found: Mapping[str, Sequence[Cliff]]) -> Arrays:
+    """The last mode before every cliff, (c,) int64, by the name of the array."""
+    return {
+        name: torch.tensor([each.last_mode for each in cliffs], dtype=torch.int64) for name, cliffs in found.items()
+    }
 
 
 def cliff_figures(cliffs: Sequence[Cliff], p: int) -> Figures:

@@ -1,9 +1,4 @@
-"""Evidence on the Transformer setting, from what a run holds: the network as a subject, at its key frequencies.
-
-The kernel of the mean logit in the unembedding is R R^T / C with R the final residual stream at the last position: each
-column of W_U has the gradient R / C. Its modes are therefore the left singular vectors of R, uncentred principal
-components, and are had from the stored parameters without any kernel.
-"""
+"""Evidence on the Transformer setting, from what a run holds: the network as a subject, and its null models."""
 
 from collections.abc import Mapping
 
@@ -16,16 +11,14 @@ from tangentlens.analysis.findings import measurement
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.steps import analyse
 from tangentlens.analysis.subject import Modes, NullOverlaps, Space, Subject, stored_curves
-from tangentlens.controls.baselines.activations import conjugate_functions
 from tangentlens.controls.baselines.loss_kernel import cross_entropies
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
-from tangentlens.models.sites import Site
 from tangentlens.paper.modular_addition.data import labels, token_inputs
 from tangentlens.paper.training import cross_entropy
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.measure import key_basis, network
 from tangentlens.paper.transformer.network import OneLayerTransformer
-from tangentlens.paper.transformer.training import draw, stacked
+from tangentlens.paper.transformer.subject import draw, key_basis, network, paper_ranges, sites, unembedding_modes
+from tangentlens.paper.transformer.training import stacked
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, LEARNED
@@ -36,7 +29,7 @@ _PURPOSES = {"parameter directions": "parameters"}  # as the draws of this setti
 
 
 def evidence(config: Config, measured: Measurement, progress: Progress = silent) -> Measurement:
-    """What a referee would ask of one trained network; docs/evidence.md defines every figure.
+    """Nulls, interventions and baselines of one trained network; docs/evidence.md defines every figure.
 
     A network that has not learned the task, or whose kernel names no key frequency, has none of it.
 
@@ -56,7 +49,6 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
     p, drawn, tokens = config.data.p, draw(config, measured.seed), token_inputs(config.data.p)
     model = network(config, {name: measured.arrays[f"parameter.{name}"] for name in drawn.model.state_dict()})
     nulls = _Nulls(config, measured.seed, {name: key_basis(name, p, keys) for name in _FAMILIES}, len(keys))
-    sites = _sites(model, tokens)
     return Subject(
         name="transformer",
         seed=measured.seed,
@@ -68,7 +60,7 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
         example_loss=lambda logits, y: cross_entropies(logits[:, :p], y),
         features=nulls.bases,
         followed=_FAMILIES,
-        sites=sites,
+        sites=sites(model, tokens),
         read="residual",
         modes=_modes(unembedding_modes(model, tokens), len(keys), measured),
         random=nulls.random,
@@ -78,21 +70,9 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
             "permuted_labels": nulls.permuted_labels,
             "permuted_inputs": lambda: nulls.permuted_inputs(model, tokens),
         },
-        spaces={name: Space(end - start, name) for name, (start, end) in _ranges(len(keys)).items()},
+        spaces={name: Space(end - start, name) for name, (start, end) in paper_ranges(len(keys)).items()},
         curves=stored_curves(measured.arrays, config.analysis.onset_accuracy),
     )
-
-
-def _ranges(frequencies: int) -> dict[str, tuple[int, int]]:
-    """Family -> the modes that the paper compares with it, 0..2K and 2K + 1..4K."""
-    d = 2 * frequencies
-    return {"sum": (0, d + 1), "axis_sum": (d + 1, 2 * d + 1)}
-
-
-@torch.no_grad()
-def unembedding_modes(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> Float[Tensor, "N k"]:
-    """The unembedding kernel's modes, all that its rank allows."""
-    return conjugate_functions(model.residual(tokens), model.d_model)
 
 
 def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement) -> Modes:
@@ -116,25 +96,6 @@ def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement)
     )
 
 
-def _sites(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> dict[str, Site]:
-    """Embeddings of all three positions, and the final residual stream at the last one; outputs are the p logits."""
-    p = int(tokens.max())
-    with torch.no_grad():
-        embedded, residual = model.embedded(tokens), model.residual(tokens)
-    shape, flat = embedded.shape[1:], embedded.flatten(start_dim=1)
-
-    def from_embeddings(values: Tensor) -> Tensor:
-        return (model.residual_from(values.unflatten(1, shape)) @ model.W_U)[:, :p]
-
-    def from_residual(values: Tensor) -> Tensor:
-        return (values @ model.W_U)[:, :p]
-
-    return {
-        "embeddings": Site("embeddings", flat, from_embeddings, flat.mean(dim=0)),
-        "residual": Site("residual", residual, from_residual, residual.mean(dim=0)),
-    }
-
-
 class _Nulls:
     """The paper's overlaps where they should not be: untrained, other labels, shuffled inputs."""
 
@@ -150,7 +111,7 @@ class _Nulls:
         modes = unembedding_modes(model, tokens)
         return {
             name: overlap_of_bases(modes[:, start:end], self.bases[name]).percent
-            for name, (start, end) in _ranges(self._frequencies).items()
+            for name, (start, end) in paper_ranges(self._frequencies).items()
         }
 
     def permuted_labels(self) -> NullOverlaps:

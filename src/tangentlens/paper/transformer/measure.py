@@ -17,20 +17,21 @@ Those that need key frequencies are absent where the kernel names none.
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff
-from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
-from tangentlens.analysis.dynamics import central_differences, transition
+from tangentlens.alignment.overlap import overlap_of_bases
+from tangentlens.analysis.dynamics import transition
+from tangentlens.analysis.film import film_features
 from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
+from tangentlens.analysis.training_curves import ModeCurves, accuracy_figures, training_arrays
 from tangentlens.eigen import top_eigenpairs, track_modes
-from tangentlens.features.fourier import FAMILIES, Wave, superpose
+from tangentlens.features.fourier import superpose
 from tangentlens.features.key_frequencies import (
     EmbeddingFrequencies,
     KernelFrequencies,
@@ -41,14 +42,12 @@ from tangentlens.features.key_frequencies import (
 from tangentlens.kernels import entk
 from tangentlens.operators import LinearOperator
 from tangentlens.paper.modular_addition.data import token_inputs
-from tangentlens.paper.modular_addition.figures import transition_figures
-from tangentlens.paper.modular_addition.film import film_arrays, film_features, film_frame
+from tangentlens.paper.modular_addition.figures import cliff_arrays, transition_figures
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.network import OneLayerTransformer
+from tangentlens.paper.transformer.subject import LAYER_FAMILIES, UNEMBEDDING, key_basis, network
 from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.statistics.subspace_nulls import random_feature_overlaps
 from tangentlens.store.figure_keys import (
     DYNAMICS_SECONDS,
     EIGEN_SECONDS,
@@ -58,9 +57,7 @@ from tangentlens.store.figure_keys import (
     LAST_EPOCH,
     LEARNED,
     LEARNED_BY_PAPER_EPOCH,
-    TEST_ACCURACY,
     TEST_ACCURACY_AT_PAPER_EPOCH,
-    TRAIN_ACCURACY,
     TRAINING_SECONDS,
     WORST_RESIDUAL,
     Frequencies,
@@ -69,14 +66,6 @@ from tangentlens.store.figure_keys import (
     Overlap,
     SmallestCosine,
 )
-
-# At one frequency each is a cosine and a sine; 2n and 2m are those of n and m at twice the frequency.
-LAYER_FAMILIES: Mapping[str, tuple[Wave, ...]] = {
-    **FAMILIES,
-    "axis_sum": (Wave(1, 0), Wave(0, 1)),
-    "axis_difference": (Wave(1, 0), Wave(0, 1, -1.0)),
-}
-UNEMBEDDING = "W_U"
 
 
 @dataclass(frozen=True)
@@ -95,10 +84,7 @@ class _Last:
 class _Dynamics:
     """The unembedding along training."""
 
-    sum: Float[Tensor, " E"]
-    axis_sum: Float[Tensor, " E"]
-    null: Float[Tensor, "E R"]
-    film: Arrays
+    curves: ModeCurves
     pairs: tuple[Eigenpairs, ...]
     seconds: float
 
@@ -123,31 +109,25 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     last = _read_last(config, state, seed)
     keys = last.kernel.frequencies
     dynamics = _follow(config, trained, keys, seed, progress) if keys else None
+    overlaps = dynamics.curves.arrays(trained.epochs) if dynamics else {}
+    followed = overlaps.get("overlap.sum", torch.zeros(len(trained.curves)))
+    times = transition(trained.epochs, trained.curves[:, 4], followed, threshold=config.analysis.onset_accuracy)
     cliffs = {name: config.analysis.cliffs(pairs.values) for name, pairs in last.groups.items()}
     figures = {
+        **accuracy_figures(trained.curves),
         **_training_figures(config, trained, learned),
         **_frequency_figures(last),
         **_overlap_figures(config, last, learned),
         **_layer_figures(config, last, learned),
-        **_dynamics_figures(config, trained, dynamics),
+        **transition_figures(times),
         **_cost_figures(last, dynamics),
     }
     arrays = {
-        **_training_arrays(trained),
+        **training_arrays(trained.curves),
         **_last_arrays(last, cliffs, state),
-        **(_dynamics_arrays(trained, dynamics) if dynamics else {}),
+        **(_dynamics_arrays(overlaps, dynamics) if dynamics else {}),
     }
     return measurement(seed, figures, arrays, _notes(last, learned))
-
-
-def network(config: Config, state: Mapping[str, Tensor]) -> OneLayerTransformer:
-    """The network with these parameters."""
-    sizes = config.model
-    model = OneLayerTransformer(
-        config.data.p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=torch.Generator().manual_seed(0)
-    )
-    model.load_state_dict(state)
-    return model
 
 
 def _read_last(config: Config, state: Mapping[str, Tensor], seed: int) -> _Last:
@@ -175,11 +155,6 @@ def _eigenpairs(config: Config, kernel: LinearOperator, most: int) -> Eigenpairs
     return top_eigenpairs(kernel, k=max(1, min(most, above)), tol=config.analysis.residual_tolerance)
 
 
-def key_basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
-    """Centred orthonormal basis of a family of LAYER_FAMILIES at these frequencies."""
-    return centred_basis(superpose(name, LAYER_FAMILIES[name], p, keys).matrix)
-
-
 def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Modes 0..2K, modes 2K + 1..4K, and both together, for K key frequencies."""
     end = 2 * count + 1
@@ -187,31 +162,23 @@ def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: int, progress: Progress) -> _Dynamics:
-    """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
+    """Record the unembedding's kernel at every checkpoint against the features at the final key frequencies."""
     p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
     inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
     spaces = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
-    pictured = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
-    nulls: list[Tensor] = []
-    frames: list[Arrays] = []
+    pictures = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
+    curves = ModeCurves(bases, spaces, pictures)
     modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
-    found: list[tuple[float, float]] = []
     pairs: list[Eigenpairs] = []
     progress(stage, 0, total)
     for state in trained.states():
         ntk = entk(network(config, state), inputs, outputs="mean", groups={UNEMBEDDING: [UNEMBEDDING]})
-        here = top_eigenpairs(ntk[UNEMBEDDING], k=modes, tol=config.analysis.residual_tolerance)
-        first, second, _ = _blocks(here, len(keys))
-        found.append(
-            (overlap_of_bases(first, bases["sum"]).percent, overlap_of_bases(second, bases["axis_sum"]).percent)
-        )
-        nulls.append(random_feature_overlaps(first, spaces))
-        frames.append(film_frame(here.vectors, pictured))
-        pairs.append(_leading(here, config.analysis.tracked_modes))
+        found = top_eigenpairs(ntk[UNEMBEDDING], k=modes, tol=config.analysis.residual_tolerance)
+        first, second, _ = _blocks(found, len(keys))
+        curves.record({"sum": first, "axis_sum": second}, found.vectors)
+        pairs.append(_leading(found, config.analysis.tracked_modes))
         progress(stage, len(pairs), total)
-    sums, axis_sums = torch.tensor(found, dtype=torch.float64).unbind(dim=1)
-    seconds = time.perf_counter() - start
-    return _Dynamics(sums, axis_sums, torch.stack(nulls), film_arrays(frames), tuple(pairs), seconds)
+    return _Dynamics(curves, tuple(pairs), time.perf_counter() - start)
 
 
 def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
@@ -228,8 +195,6 @@ def _training_figures(config: Config, trained: TrainedSeed, learned: bool) -> Fi
     curves, paper = trained.curves, config.training.epochs
     return keyed(
         {
-            TRAIN_ACCURACY: 100 * float(curves[-1, 2]),
-            TEST_ACCURACY: 100 * float(curves[-1, 4]),
             TEST_ACCURACY_AT_PAPER_EPOCH: 100 * float(curves[curves[:, 0] == paper][0, 4]),
             LEARNED: float(learned),
             LEARNED_BY_PAPER_EPOCH: float(held_by(curves, paper, config)),
@@ -285,12 +250,6 @@ def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
     return keyed({**overlaps, GROUP_CHANCE: 100 * (4 * len(keys) + 1) / p**2})
 
 
-def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics | None) -> Figures:
-    overlap = torch.zeros(len(trained.curves)) if dynamics is None else dynamics.sum
-    times = transition(trained.epochs, trained.curves[:, 4], overlap, threshold=config.analysis.onset_accuracy)
-    return transition_figures(times)
-
-
 def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
     """The worst residual is that of the last checkpoint's pairs, all parameters."""
     return keyed(
@@ -303,37 +262,21 @@ def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
     )
 
 
-def _training_arrays(trained: TrainedSeed) -> Arrays:
-    names = ("train.loss", "train.accuracy", "test.loss", "test.accuracy")
-    return {"epoch": trained.epochs, **dict(zip(names, trained.curves[:, 1:].unbind(dim=1), strict=True))}
-
-
-def _last_arrays(last: _Last, cliffs: Mapping[str, tuple[Cliff, ...]], state: Mapping[str, Tensor]) -> Arrays:
-    modes = {
-        name: torch.tensor([cliff.last_mode for cliff in found], dtype=torch.int64) for name, found in cliffs.items()
-    }
+def _last_arrays(last: _Last, cliffs: Mapping[str, Sequence[Cliff]], state: Mapping[str, Tensor]) -> Arrays:
     return {
         "frequencies.kernel": torch.tensor(last.kernel.frequencies, dtype=torch.int64),
         "frequencies.embedding": torch.tensor(last.embedding.frequencies, dtype=torch.int64),
         "frequencies.captured": last.kernel.captured,
         "frequencies.share": last.embedding.share,
         **{f"spectrum.group.{name}": pairs.values for name, pairs in last.groups.items()},
-        **{f"cliffs.group.{name}": found for name, found in modes.items()},
+        **cliff_arrays({f"cliffs.group.{name}": found for name, found in cliffs.items()}),
         **{f"parameter.{name}": value for name, value in state.items()},
     }
 
 
-def _dynamics_arrays(trained: TrainedSeed, dynamics: _Dynamics) -> Arrays:
+def _dynamics_arrays(overlaps: Arrays, dynamics: _Dynamics) -> Arrays:
     tracks = track_modes(dynamics.pairs[::-1])
-    return {
-        "overlap.sum": dynamics.sum,
-        "overlap.axis_sum": dynamics.axis_sum,
-        "overlap.null": dynamics.null.to(torch.float32),
-        "overlap.sum.derivative": central_differences(trained.epochs, dynamics.sum),
-        **dynamics.film,
-        "tracks.values": tracks.values.flip(0),
-        "tracks.overlaps": tracks.overlaps.flip(0),
-    }
+    return {**overlaps, "tracks.values": tracks.values.flip(0), "tracks.overlaps": tracks.overlaps.flip(0)}
 
 
 def _notes(last: _Last, learned: bool) -> tuple[str, ...]:
