@@ -8,8 +8,9 @@ from tangentlens.config import parse_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels import entk
 from tangentlens.kernels.outputs import full
+from tangentlens.paper.superposition.config import Config, tau_name
 from tangentlens.paper.superposition.data import sparse_inputs
-from tangentlens.paper.superposition.measure import Config, measure, tau_name
+from tangentlens.paper.superposition.measure import measure
 from tangentlens.paper.superposition.network import SuperpositionNetwork, geometric_importance
 from tangentlens.pipeline import run
 from tangentlens.records import Measurement

@@ -16,6 +16,7 @@ from tangentlens.paper.mlp import evidence as mlp_evidence
 from tangentlens.paper.mlp import measure as mlp
 from tangentlens.paper.mlp.config import Config as MLPConfig
 from tangentlens.paper.superposition import measure as superposition
+from tangentlens.paper.superposition.config import Config as SuperpositionConfig
 from tangentlens.paper.transformer import claims as transformer_claims
 from tangentlens.paper.transformer import evidence as transformer_evidence
 from tangentlens.paper.transformer import measure as transformer
@@ -70,9 +71,7 @@ SETTINGS: Mapping[str, Setting] = {
         claims=gemma_claims.CLAIMS,
         title=_language_title,
     ),
-    "superposition": Setting(
-        superposition.Config, superposition.measure, title=lambda _: "Toy models of superposition"
-    ),
+    "superposition": Setting(SuperpositionConfig, superposition.measure, title=lambda _: "Toy models of superposition"),
     "transformer": Setting(
         TransformerConfig,
         transformer.measure,

@@ -16,9 +16,7 @@ Those that need key frequencies are absent where the kernel names none.
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,66 +25,18 @@ from torch import Tensor
 from tangentlens.alignment.cliffs import Cliff
 from tangentlens.alignment.overlap import overlap_of_bases
 from tangentlens.analysis.dynamics import transition
-from tangentlens.analysis.film import film_features
 from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
-from tangentlens.analysis.training_curves import ModeCurves, accuracy_figures, training_arrays
-from tangentlens.eigen import top_eigenpairs, track_modes
-from tangentlens.features.fourier import superpose
-from tangentlens.features.key_frequencies import (
-    EmbeddingFrequencies,
-    KernelFrequencies,
-    embedding_frequencies,
-    kernel_frequencies,
-    modes_holding,
-)
-from tangentlens.kernels import entk
-from tangentlens.operators import LinearOperator
-from tangentlens.paper.modular_addition.data import token_inputs
+from tangentlens.analysis.training_curves import accuracy_figures, training_arrays
+from tangentlens.eigen import track_modes
 from tangentlens.paper.modular_addition.figures import cliff_arrays, transition_figures
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.subject import LAYER_FAMILIES, UNEMBEDDING, key_basis, network
+from tangentlens.paper.transformer.kernel_modes import Dynamics, LastModes, follow, paper_blocks, read_last
+from tangentlens.paper.transformer.subject import LAYER_FAMILIES, UNEMBEDDING, key_basis
 from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.store.figure_keys import (
-    DYNAMICS_SECONDS,
-    EIGEN_SECONDS,
-    FREQUENCIES_AGREE,
-    GROUP_CHANCE,
-    KERNEL_SECONDS,
-    LAST_EPOCH,
-    LEARNED,
-    LEARNED_BY_PAPER_EPOCH,
-    TEST_ACCURACY_AT_PAPER_EPOCH,
-    TRAINING_SECONDS,
-    WORST_RESIDUAL,
-    Frequencies,
-    GroupOverlap,
-    Key,
-    Overlap,
-    SmallestCosine,
-)
-
-
-@dataclass(frozen=True)
-class _Last:
-    """The network at its last checkpoint: every parameter's leading modes, and the key frequencies."""
-
-    groups: Mapping[str, Eigenpairs]
-    traces: Mapping[str, float]
-    kernel: KernelFrequencies
-    embedding: EmbeddingFrequencies
-    kernel_seconds: float
-    eigen_seconds: float
-
-
-@dataclass(frozen=True)
-class _Dynamics:
-    """The unembedding along training."""
-
-    curves: ModeCurves
-    pairs: tuple[Eigenpairs, ...]
-    seconds: float
+from tangentlens.records import Measurement, SubspaceOverlap
+from tangentlens.store import figure_keys
+from tangentlens.store.figure_keys import Frequencies, GroupOverlap, Key, Overlap, SmallestCosine
 
 
 def prepare(config: Config, folder: Path, progress: Progress = silent) -> Path:
@@ -106,9 +56,9 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     trained = trained_seed(prepared, seed)
     learned = held_by(trained.curves, int(trained.epochs[-1]), config)
     *_, state = trained.states()
-    last = _read_last(config, state, seed)
+    last = read_last(config, state, seed)
     keys = last.kernel.frequencies
-    dynamics = _follow(config, trained, keys, seed, progress) if keys else None
+    dynamics = follow(config, trained, keys, seed, progress) if keys else None
     overlaps = dynamics.curves.arrays(trained.epochs) if dynamics else {}
     followed = overlaps.get("overlap.sum", torch.zeros(len(trained.curves)))
     times = transition(trained.epochs, trained.curves[:, 4], followed, threshold=config.analysis.onset_accuracy)
@@ -130,95 +80,34 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
     return measurement(seed, figures, arrays, _notes(last, learned))
 
 
-def _read_last(config: Config, state: Mapping[str, Tensor], seed: int) -> _Last:
-    p, analysis, start = config.data.p, config.analysis, time.perf_counter()
-    ntk = entk(network(config, state), token_inputs(p), outputs="mean", groups="parameter")
-    middle = time.perf_counter()
-    groups = {name: _eigenpairs(config, ntk[name], max(analysis.modes, config.model.d_model)) for name in ntk}
-    traces = {name: float(ntk[name].dense().trace()) for name in ntk}
-    unembedding = groups[UNEMBEDDING]
-    m = modes_holding(unembedding.values, trace=traces[UNEMBEDDING], share=analysis.trace_share)
-    return _Last(
-        groups=groups,
-        traces=traces,
-        kernel=kernel_frequencies(unembedding.vectors[:, :m], p, threshold=analysis.sum_wave_share),
-        embedding=embedding_frequencies(state["W_E"][:p], generator=torch.Generator().manual_seed(seed)),
-        kernel_seconds=middle - start,
-        eigen_seconds=time.perf_counter() - middle,
-    )
-
-
-def _eigenpairs(config: Config, kernel: LinearOperator, most: int) -> Eigenpairs:
-    """The leading modes above the noise floor, at most `most`: below it lies rounding, which never converges."""
-    values = torch.linalg.eigvalsh(kernel.dense())
-    above = int((values > config.analysis.cliff_noise_floor * values[-1]).sum())
-    return top_eigenpairs(kernel, k=max(1, min(most, above)), tol=config.analysis.residual_tolerance)
-
-
-def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Modes 0..2K, modes 2K + 1..4K, and both together, for K key frequencies."""
-    end = 2 * count + 1
-    return pairs.vectors[:, :end], pairs.vectors[:, end : end + 2 * count], pairs.vectors[:, : end + 2 * count]
-
-
-def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: int, progress: Progress) -> _Dynamics:
-    """Record the unembedding's kernel at every checkpoint against the features at the final key frequencies."""
-    p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
-    inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
-    spaces = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
-    pictures = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
-    curves = ModeCurves(bases, spaces, pictures)
-    modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
-    pairs: list[Eigenpairs] = []
-    progress(stage, 0, total)
-    for state in trained.states():
-        ntk = entk(network(config, state), inputs, outputs="mean", groups={UNEMBEDDING: [UNEMBEDDING]})
-        found = top_eigenpairs(ntk[UNEMBEDDING], k=modes, tol=config.analysis.residual_tolerance)
-        first, second, _ = _blocks(found, len(keys))
-        curves.record({"sum": first, "axis_sum": second}, found.vectors)
-        pairs.append(_leading(found, config.analysis.tracked_modes))
-        progress(stage, len(pairs), total)
-    return _Dynamics(curves, tuple(pairs), time.perf_counter() - start)
-
-
-def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
-    return replace(
-        pairs,
-        values=pairs.values[:k],
-        vectors=pairs.vectors[:, :k].clone(),
-        residuals=pairs.residuals[:k],
-        converged=pairs.converged[:k],
-    )
-
-
 def _training_figures(config: Config, trained: TrainedSeed, learned: bool) -> Figures:
     curves, paper = trained.curves, config.training.epochs
     return keyed(
         {
-            TEST_ACCURACY_AT_PAPER_EPOCH: 100 * float(curves[curves[:, 0] == paper][0, 4]),
-            LEARNED: float(learned),
-            LEARNED_BY_PAPER_EPOCH: float(held_by(curves, paper, config)),
-            LAST_EPOCH: float(curves[-1, 0]),
-            TRAINING_SECONDS: trained.seconds,
+            figure_keys.TEST_ACCURACY_AT_PAPER_EPOCH: 100 * float(curves[curves[:, 0] == paper][0, 4]),
+            figure_keys.LEARNED: float(learned),
+            figure_keys.LEARNED_BY_PAPER_EPOCH: float(held_by(curves, paper, config)),
+            figure_keys.LAST_EPOCH: float(curves[-1, 0]),
+            figure_keys.TRAINING_SECONDS: trained.seconds,
         }
     )
 
 
-def _frequency_figures(last: _Last) -> Figures:
+def _frequency_figures(last: LastModes) -> Figures:
     kernel, embedding = last.kernel.frequencies, last.embedding.frequencies
     return keyed(
         {
-            FREQUENCIES_AGREE: float(kernel == embedding),
+            figure_keys.FREQUENCIES_AGREE: float(kernel == embedding),
             Frequencies("kernel"): float(len(kernel)),
             Frequencies("embedding"): float(len(embedding)),
         }
     )
 
 
-def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
+def _overlap_figures(config: Config, last: LastModes, learned: bool) -> Figures:
     """The unembedding's blocks at the key frequencies; NaN for a network that has not learned the task."""
     keys, unembedding = last.kernel.frequencies, last.groups[UNEMBEDDING]
-    first, second, joint = _blocks(unembedding, len(keys))
+    first, second, joint = paper_blocks(unembedding, len(keys))
     found: dict[str, tuple[Tensor, str]] = {
         "sum": (first, "sum"),
         "axis_sum": (second, "axis_sum"),
@@ -236,33 +125,33 @@ def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
 _NOTHING = SubspaceOverlap(singular_values=torch.zeros(0, dtype=torch.float64), overlap=0.0, rank=0)
 
 
-def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
+def _layer_figures(config: Config, last: LastModes, learned: bool) -> Figures:
     """Percent of a family inside modes 0..4K of each parameter's kernel, and inside as many random directions."""
     keys, p = last.kernel.frequencies, config.data.p
     if not (keys and learned):
         return {}
     bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
     overlaps: dict[Key, float] = {
-        GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
+        GroupOverlap(group, name): overlap_of_bases(paper_blocks(pairs, len(keys))[2], F).percent
         for group, pairs in last.groups.items()
         for name, F in bases.items()
     }
-    return keyed({**overlaps, GROUP_CHANCE: 100 * (4 * len(keys) + 1) / p**2})
+    return keyed({**overlaps, figure_keys.GROUP_CHANCE: 100 * (4 * len(keys) + 1) / p**2})
 
 
-def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
+def _cost_figures(last: LastModes, dynamics: Dynamics | None) -> Figures:
     """The worst residual is that of the last checkpoint's pairs, all parameters."""
     return keyed(
         {
-            WORST_RESIDUAL: max(float(pairs.residuals.max()) for pairs in last.groups.values()),
-            KERNEL_SECONDS: last.kernel_seconds,
-            EIGEN_SECONDS: last.eigen_seconds,
-            DYNAMICS_SECONDS: math.nan if dynamics is None else dynamics.seconds,
+            figure_keys.WORST_RESIDUAL: max(float(pairs.residuals.max()) for pairs in last.groups.values()),
+            figure_keys.KERNEL_SECONDS: last.kernel_seconds,
+            figure_keys.EIGEN_SECONDS: last.eigen_seconds,
+            figure_keys.DYNAMICS_SECONDS: math.nan if dynamics is None else dynamics.seconds,
         }
     )
 
 
-def _last_arrays(last: _Last, cliffs: Mapping[str, Sequence[Cliff]], state: Mapping[str, Tensor]) -> Arrays:
+def _last_arrays(last: LastModes, cliffs: Mapping[str, Sequence[Cliff]], state: Mapping[str, Tensor]) -> Arrays:
     return {
         "frequencies.kernel": torch.tensor(last.kernel.frequencies, dtype=torch.int64),
         "frequencies.embedding": torch.tensor(last.embedding.frequencies, dtype=torch.int64),
@@ -274,12 +163,12 @@ def _last_arrays(last: _Last, cliffs: Mapping[str, Sequence[Cliff]], state: Mapp
     }
 
 
-def _dynamics_arrays(overlaps: Arrays, dynamics: _Dynamics) -> Arrays:
+def _dynamics_arrays(overlaps: Arrays, dynamics: Dynamics) -> Arrays:
     tracks = track_modes(dynamics.pairs[::-1])
     return {**overlaps, "tracks.values": tracks.values.flip(0), "tracks.overlaps": tracks.overlaps.flip(0)}
 
 
-def _notes(last: _Last, learned: bool) -> tuple[str, ...]:
+def _notes(last: LastModes, learned: bool) -> tuple[str, ...]:
     kernel, embedding = (sorted(found.frequencies) for found in (last.kernel, last.embedding))
     unconverged = sum(int((~pairs.converged).sum()) for pairs in last.groups.values())
     missing = (
