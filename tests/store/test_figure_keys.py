@@ -2,6 +2,8 @@
 
 import ast
 import json
+import pickle
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,10 @@ def test_a_key_has_its_parts_and_stays_as_it_is():
 
 def test_a_name_is_its_key_and_knows_its_unit():
     assert {figure_keys.ONSET: 1} == {"grokking.onset_epoch": 1}
-    assert (str(figure_keys.ONSET), figure_keys.ONSET.unit) == ("grokking.onset_epoch", "epoch")
+    for same in (figure_keys.ONSET, deepcopy(figure_keys.ONSET), pickle.loads(pickle.dumps(figure_keys.ONSET))):
+        assert (str(same), same.unit) == ("grokking.onset_epoch", "epoch")
+    key = GroupOverlap("hidden", "sum")
+    assert deepcopy(key) == pickle.loads(pickle.dumps(key)) == key
 
 
 def test_no_figure_of_a_stored_run_is_spelled_where_figures_are_made_or_shown():

@@ -6,7 +6,7 @@ may describe from its config.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,9 +138,10 @@ def read_about(folder: Path, described: About) -> About:
     path = folder / "about.json"
     if not path.is_file():
         return described
+    known = _FORM.dump_python(described, mode="json")
     try:
         stored = json.loads(path.read_text("utf-8"))
-        return _FORM.validate_json(json.dumps({**asdict(described), **stored}))
+        return _FORM.validate_json(json.dumps({**known, **stored}))
     except (OSError, ValueError, TypeError) as error:  # pydantic's errors are ValueErrors
         raise StoreError(
             f"the title, claims and expectations of the run cannot be read: {error}",

@@ -38,6 +38,10 @@ class Name(str):
         name.unit = unit
         return name
 
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # str has its text alone
+        """Text and unit, for copies and pickles."""
+        return str(self), self.unit
+
 
 class FigureKey:
     """A key by its parts, which are its attributes: `str` builds it, `parse` and `among` take it apart.

@@ -32,16 +32,11 @@ from tangentlens.paper.modular_addition.figures import cliff_arrays, transition_
 from tangentlens.paper.transformer.config import Config
 from tangentlens.paper.transformer.kernel_modes import Dynamics, LastModes, follow, paper_blocks, read_last
 from tangentlens.paper.transformer.subject import LAYER_FAMILIES, UNEMBEDDING, key_basis
-from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
+from tangentlens.paper.transformer.training import TrainedSeed, held_by, trained_seed
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement, SubspaceOverlap
 from tangentlens.store import figure_keys
 from tangentlens.store.figure_keys import Frequencies, GroupOverlap, Key, Overlap, SmallestCosine
-
-
-def prepare(config: Config, folder: Path, progress: Progress = silent) -> Path:
-    """Train all seeds together; what `measure` reads lies in the folder afterwards."""
-    return train_together(config, folder, progress)
 
 
 def measure(config: Config, seed: int, progress: Progress = silent, *, prepared: Path) -> Measurement:
@@ -51,7 +46,7 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         config: the setting.
         seed: which network; also of the permutations behind the embedding's key frequencies.
         progress: receives the checkpoints.
-        prepared: the folder that `prepare` filled.
+        prepared: the folder that `train_together` filled.
     """
     trained = trained_seed(prepared, seed)
     learned = held_by(trained.curves, int(trained.epochs[-1]), config)
