@@ -22,7 +22,7 @@ from tangentlens.controls.interventions.effects import Evaluation, effect_of, re
 from tangentlens.controls.interventions.steering import first_order
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.models.sites import Site, parameter_site
-from tangentlens.store.figure_keys import Ablation, Key
+from tangentlens.store.figure_keys import BASELINE, MODES, RANDOM, Ablation, Key
 
 # name -> (N, d) functions of the input
 Blocks = Mapping[str, Float[Tensor, "N _"]]
@@ -38,8 +38,8 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
     site, modes, evaluation = subject.sites[subject.read], subject.modes, subject.evaluation
     k = modes.ordered.shape[1]
     principal = principal_functions(site.values, k)
-    small = {**modes.blocks, "pca": principal[:, : modes.size]}
-    large = {"entk": modes.whole, "pca": principal[:, : modes.both]}
+    small = {**modes.blocks, BASELINE: principal[:, : modes.size]}
+    large = {MODES: modes.whole, BASELINE: principal[:, : modes.both]}
     found = {
         "functions": function_effects(site, small, modes.size, evaluation, _draws(subject, "functions", options)),
         "directions": direction_effects(site, small, modes.size, evaluation, _draws(subject, "directions", options)),
@@ -54,7 +54,7 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
     }
     random = random_functions(len(subject.inputs), k, subject.random("curves"))
     curves = ablation_curves(
-        site, {"entk": modes.ordered, "pca": principal, "random": random}, modes.removed, evaluation
+        site, {MODES: modes.ordered, BASELINE: principal, RANDOM: random}, modes.removed, evaluation
     )
     return Findings(keyed(keys), curves)
 
@@ -69,7 +69,7 @@ def function_effects(
     """Of every block as functions, and the mean over draws of as many random functions."""
     edits = {name: [without_functions(orthonormal_basis(block))] for name, block in blocks.items()}
     N = len(site.values)
-    edits["random"] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
+    edits[RANDOM] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
     return _effects(site, edits, evaluation)
 
 
@@ -81,7 +81,7 @@ def direction_effects(
     generators = list(draws)
     edits = {name: [_off(site, patterns(site, block))] for name, block in blocks.items()}
     edits["random_functions"] = [_off(site, patterns(site, random_functions(N, dimension, g))) for g in generators]
-    edits["random"] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
+    edits[RANDOM] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
     return _effects(site, edits, evaluation)
 
 
@@ -96,7 +96,7 @@ def parameter_effects(subject: Subject) -> Effects:
     edits = {
         name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
     }
-    edits["random"] = [_off(site, random_directions(site.values.shape[1], size, generator))]
+    edits[RANDOM] = [_off(site, random_directions(site.values.shape[1], size, generator))]
     effects = _effects(site, edits, subject.evaluation)
     return {name: {**effects[name], "unpredicted": _unpredicted(site, edit)} for name, (edit,) in edits.items()}
 

@@ -66,7 +66,7 @@ def experiment_of(setting: str, places: tuple[Path, ...] | None = None) -> Exper
 
 
 def expectations_for(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
-    """What the experiment of a config's setting expects; nothing of a run on another model than the experiment's."""
+    """Expectations of the experiment of a config's setting; none for a run on another model than the experiment's."""
     experiment = experiment_of(str(config.get("setting")), places)
     if experiment is None or _model(config) != _model(_config(experiment.config)):
         return ()
@@ -99,7 +99,7 @@ def read_expectations(path: Path) -> tuple[Expectation, ...]:
 
 
 def departures(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[str, ...]:
-    """Where a config leaves that of its setting's experiment, for which the expectations were stated."""
+    """Differences of a config from that of its setting's experiment, for which the expectations were stated."""
     experiment = experiment_of(str(config.get("setting")), places)
     return config_differences(config, _config(experiment.config)) if experiment else ()
 

@@ -25,7 +25,7 @@ _OPTIMISERS: Mapping[str, type[torch.optim.Optimizer]] = {
 
 
 class TrainingConfig(BaseModel):
-    """How a network is trained, and how often it is measured."""
+    """Optimiser, length and checkpoints of a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -129,7 +129,7 @@ def train(
 
 
 def checkpoints(config: TrainingConfig) -> int:
-    """How many checkpoints `train` yields."""
+    """Number of checkpoints that `train` yields."""
     return config.epochs // config.measure_every + 1 + (config.epochs % config.measure_every > 0)
 
 

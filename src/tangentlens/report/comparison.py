@@ -44,7 +44,7 @@ class Compared:
 
     @property
     def label(self) -> str:
-        """What the figure is, in words where somebody gave it any."""
+        """The figure in words; its key where it has none."""
         return labels.figure(self.key)
 
     @property
@@ -58,7 +58,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """How the two lie to each other.
+        """Relation of the two intervals.
 
         "apart" where both 95 % intervals are known and do not meet, "overlap" where they do, "equal" where the values
         are the same, "one run" where the other does not have it, and empty where an interval is missing. Intervals that
@@ -78,7 +78,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs share and what not.
+    """Two runs side by side: where they differ, and every figure of both.
 
     Attributes:
         first, second: the runs.
@@ -128,7 +128,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def run_names(comparison: Comparison) -> tuple[str, str]:
-    """What the two are called: their folders' names, with as much of the path as tells them apart."""
+    """Names of the two runs: their folders', with as much of the path as makes them differ."""
     first, second = (run.folder.resolve() for run in (comparison.first, comparison.second))
     longest = max(len(first.parts), len(second.parts))
     apart = (depth for depth in range(1, longest) if first.parts[-depth:] != second.parts[-depth:])

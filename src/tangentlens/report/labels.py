@@ -6,6 +6,8 @@ from itertools import product
 from tangentlens.store import figure_keys
 from tangentlens.store.figure_keys import (
     BASELINE,
+    MODES,
+    RANDOM,
     Ablation,
     FirstMove,
     Key,
@@ -13,6 +15,7 @@ from tangentlens.store.figure_keys import (
     MacroKind,
     Overlap,
     SmallestCosine,
+    method_of,
 )
 
 # No line may break inside a family.
@@ -50,8 +53,8 @@ _FIGURES: Mapping[Key, str] = {
     figure_keys.SECOND_CLIFF: "Second cliff found after mode",
     figure_keys.CLIFFS_MATCH_PAPER: "Share of seeds whose cliffs are the paper's",
     figure_keys.WORST_RESIDUAL: "Worst relative residual of an eigenpair",
-    FirstMove("entk_over_pca"): "Change by moves along modes over that along principal components",
-    FirstMove("entk_over_random"): "Change by moves along modes over that along random directions",
+    FirstMove(f"{MODES}_over_{BASELINE}"): "Change by moves along modes over that along principal components",
+    FirstMove(f"{MODES}_over_{RANDOM}"): "Change by moves along modes over that along random directions",
     figure_keys.TRAINING_SECONDS: "Training",
     figure_keys.KERNEL_SECONDS: "Kernels",
     figure_keys.EIGEN_SECONDS: "Eigenpairs",
@@ -66,10 +69,10 @@ def _macro_means() -> dict[Key, str]:
     words: dict[Key, str] = {}
     for (label, subject), (measure, name) in product(_LABELS.items(), _MEASURES.items()):
         words |= {
-            Macro(measure, label, "entk"): f"{subject}, {name} of the kernel's modes",
+            Macro(measure, label, MODES): f"{subject}, {name} of the kernel's modes",
             Macro(measure, label, BASELINE): f"{subject}, {name} of principal components",
-            MacroKind(measure, label, "lead", "entk"): f"{subject}, {name}: modes less principal components",
-            MacroKind(measure, label, "lead", "entk_fisher"): (
+            MacroKind(measure, label, "lead", MODES): f"{subject}, {name}: modes less principal components",
+            MacroKind(measure, label, "lead", method_of("fisher")): (
                 f"{subject}, {name}: Fisher's modes less principal components"
             ),
         }
@@ -80,9 +83,9 @@ _WORDS = {str(key): words for key, words in {**_FIGURES, **_macro_means()}.items
 
 # what was taken out of what the last layer reads -> the accuracy that is left, whatever the network is called
 _ABLATED: Mapping[str, str] = {
-    "entk": "Test accuracy without both blocks of modes",
-    "random": "Test accuracy without as many random functions",
-    "pca": "Test accuracy without as many principal components",
+    MODES: "Test accuracy without both blocks of modes",
+    RANDOM: "Test accuracy without as many random functions",
+    BASELINE: "Test accuracy without as many principal components",
 }
 
 
@@ -98,7 +101,7 @@ def order(name: str) -> tuple[int, str]:
 
 
 def figure(key: str) -> str:
-    """What a figure is, in words; the key itself where nobody has given it any."""
+    """A figure in words; its key where it has none."""
     ablation = Ablation.parse(key)
     if ablation and (ablation.space, ablation.statistic) == ("ablate", "accuracy"):
         return _ABLATED.get(ablation.part, key)

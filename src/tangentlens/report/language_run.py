@@ -60,7 +60,7 @@ class LanguageRun:
 
 
 def holds_language_model(run: StoredRun) -> bool:
-    """Whether the run holds windows of text and what a language model's kernels make of them."""
+    """True for a run that holds windows of text and modes of a language model's kernels."""
     return any("geometries" in record.words or _WINDOWS & record.names for record in run.seeds)
 
 

@@ -18,7 +18,7 @@ from tangentlens.store import open_run as read_run
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds, for a person.
+    """A run folder: figures, results and arrays.
 
     Attributes:
         stored: the run as the report reads it.

@@ -118,7 +118,7 @@ def bind(text: str) -> str:
 
 
 def readable(value: Any) -> Any:
-    """What a template prints, with nothing invisible in text from outside; markup of our own stays as it is."""
+    """Escape invisible characters in text from outside; markup of our own stays as it is."""
     return visible_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

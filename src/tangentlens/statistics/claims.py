@@ -152,7 +152,7 @@ def sign_flip_p(effects: Sequence[float]) -> float:
 
 
 def evidence_figures(evidence: Sequence[Evidence]) -> dict[str, Figure]:
-    """What results.json holds of evaluated claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
+    """Figures of evaluated claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
     figures: dict[str, Figure] = {}
     for each in evidence:
         name, n, seeds = each.claim.name, each.effect.n, each.effect.seeds

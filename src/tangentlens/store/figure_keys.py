@@ -12,7 +12,9 @@ from typing import Any, ClassVar, TypeVar
 T = TypeVar("T")
 K = TypeVar("K", bound="FigureKey")
 
-BASELINE = "pca"  # the method that a language model's kernels are compared with
+# methods: leading modes of the kernel; principal components, a language model's baseline; random functions
+MODES, BASELINE, RANDOM = "entk", "pca", "random"
+BEST_LAYER = "pca.best_layer"  # principal components of the layer that the train rows pick
 
 # parts that may themselves hold dots: names of parameter groups, of labels, of methods such as pca.best_layer
 _DOTTED = {"group", "label", "method", "block", "statistic", "measure", "figure"}
@@ -287,12 +289,12 @@ class Rising(FigureKey):
 
 def method_of(geometry: str) -> str:
     """What keys call the modes of a geometry; the baseline and the paper's geometry have plain names."""
-    return {BASELINE: BASELINE, "raw": "entk"}.get(geometry, f"entk_{geometry}")
+    return {BASELINE: BASELINE, "raw": MODES}.get(geometry, f"entk_{geometry}")
 
 
 def geometry_of(method: str) -> str:
     """What arrays call a method: the inverse of `method_of`."""
-    return "raw" if method == "entk" else method.removeprefix("entk_")
+    return "raw" if method == MODES else method.removeprefix("entk_")
 
 
 def family_of(stored: str) -> str:

@@ -15,7 +15,7 @@ from tangentlens.models.sites import Site
 
 @dataclass(frozen=True)
 class DoseResponse:
-    """What shifts along several unit directions did, both ways along each; D doses.
+    """Changes by shifts along several unit directions, both ways along each; D doses.
 
     Attributes:
         doses: (D,) lengths in units of the site's scale.

@@ -13,7 +13,7 @@ from tangentlens.paper.modular_addition.claim_forms import (
     needed,
 )
 from tangentlens.store.about import Claim
-from tangentlens.store.figure_keys import CLIFFS_MATCH_PAPER
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, CLIFFS_MATCH_PAPER
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("mlp", "directions")
@@ -45,7 +45,7 @@ CLAIMS: tuple[Claim, ...] = (
            _DIRECTIONS, "second_cliff", "following", "as many modes behind the cliff"),
     needed("second_cliff_beats_pca",
            "It fails more without the second cliff's directions than without as many principal ones",
-           _DIRECTIONS, "second_cliff", "pca", "principal components of the hidden layer"),
+           _DIRECTIONS, "second_cliff", BASELINE, "principal components of the hidden layer"),
     needed("first_cliff_is_needed",
            "Without the first cliff's directions in the hidden layer the network fails, unlike without random ones",
            _DIRECTIONS, "first_cliff", "random_functions", "the directions of as many random functions"),
@@ -70,13 +70,13 @@ CLAIMS: tuple[Claim, ...] = (
                "activations", "second_cliff_over_pca"),
     holds_more("kernel_beats_pca_inputs",
                "the features of n and m than principal components of the best layer",
-               "input", "pca.best_layer", "PCA, layer picked on train rows"),
+               "input", BEST_LAYER, "PCA, layer picked on train rows"),
     holds_more("kernel_beats_pca_of_inputs",
                "The modes hold more of the features of n and m than principal components of the inputs themselves",
                "input", "pca.inputs", "PCA of the inputs, half as many functions"),
     holds_more("kernel_beats_pca_sum",
                "the features of n + m than principal components of the best layer",
-               "sum", "pca.best_layer", "PCA, layer picked on train rows"),
+               "sum", BEST_LAYER, "PCA, layer picked on train rows"),
     holds_more("kernel_beats_conjugate_sum",
                "the features of n + m than the conjugate kernel's",
                "sum", "conjugate_kernel", "the conjugate kernel"),

@@ -24,7 +24,7 @@ class ModelConfig(Section):
 
 
 class AnalysisConfig(CliffConfig):
-    """How the kernel is read."""
+    """Tolerances of the eigenpairs and the linearised predictor, and thresholds of cliffs and onset."""
 
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
     onset_accuracy: float = Field(default=0.5, gt=0, lt=1, description="test accuracy whose crossing is the onset")

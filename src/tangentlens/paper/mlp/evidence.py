@@ -21,7 +21,7 @@ from tangentlens.paper.mlp.subject import Drawn, draw, family_bases, paper_modes
 from tangentlens.paper.training import mean_squared_error
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS
+from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, MODES
 
 _FAMILIES = {"first_cliff": "input", "sum": "sum", "difference": "difference"}  # by what keys call their overlap
 
@@ -86,7 +86,7 @@ def _modes(config: Config, measured: Measurement, size: int) -> Modes:
         size=size,
         whole=leading,
         both=2 * size,
-        moved={"entk": blocks["first_cliff"], "second_cliff": blocks["second_cliff"]},
+        moved={MODES: blocks["first_cliff"], "second_cliff": blocks["second_cliff"]},
     )
 
 

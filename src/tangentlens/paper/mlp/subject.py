@@ -24,7 +24,7 @@ from tangentlens.records import Eigenpairs
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
+    """Draws of a seed before training: the split, then the weights; the generator goes on to the mini-batches."""
 
     inputs: Float[Tensor, "N inputs"]
     labels: Int[Tensor, " N"]

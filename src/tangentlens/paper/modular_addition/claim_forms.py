@@ -4,6 +4,7 @@ from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import (
     LAG,
     LAG_DISTANCE,
+    MODES,
     NULL_LAG_DISTANCE,
     Ablation,
     Ahead,
@@ -40,11 +41,11 @@ def moves_more(name: str, statement: str, site: str, ratio: str) -> Claim:
 def holds_more(name: str, statement: str, family: str, rival: str, words: str) -> Claim:
     """The modes hold more of a family than a rival at equal dimension; the statement goes on after these words."""
     said = f"At equal dimension the modes hold more of {statement}"
-    return Claim(name, said, str(Ranked("entk", family)), str(Ranked(rival, family)), words)
+    return Claim(name, said, str(Ranked(MODES, family)), str(Ranked(rival, family)), words)
 
 
 def along_training(features: str, onset: str) -> tuple[Claim, ...]:
-    """When the overlap with some features grows, beside accuracy and loss."""
+    """Claims on the time at which the overlap with some features grows, compared with accuracy and loss."""
     grows = f"The overlap with {features} grows fastest"
     return (
         Claim("peak_near_onset", f"{grows} near {onset}",

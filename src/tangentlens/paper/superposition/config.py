@@ -9,7 +9,7 @@ from tangentlens.analysis.section import Section
 
 
 class Regime(Section):
-    """How narrow the bottleneck is, and how sparse the inputs are."""
+    """Width of the bottleneck and sparsity of the inputs."""
 
     name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="what figures and arrays call it")
     hidden: int = Field(ge=1, description="m, width of the bottleneck")
@@ -41,7 +41,7 @@ class KernelConfig(Section):
 
 
 class AnalysisConfig(CliffConfig):
-    """What counts as represented, as recovered, as a cliff."""
+    """Thresholds of represented and recovered features, and the rule for cliffs."""
 
     represented: float = Field(default=0.75, gt=0, description="(W^T W)_aa from which a feature counts as represented")
     recovered: float = Field(
@@ -83,5 +83,5 @@ class Config(Section):
 
 
 def tau_name(tau: float) -> str:
-    """How keys spell a rescaling: "tau033" for 0.33."""
+    """Name of a rescaling in keys: "tau033" for 0.33."""
     return f"tau{round(100 * tau):03d}"

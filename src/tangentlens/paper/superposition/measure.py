@@ -1,4 +1,4 @@
-"""The paper's setting on Toy Models of Superposition: which features a bottleneck keeps, and which its kernel shows.
+"""Features that the networks of Toy Models of Superposition represent, and those that their kernels' modes recover.
 
 Arrays of one seed, for every regime R of the config and every rescaling T (tau100 for tau = 1, tau033 for 0.33),
 n features, k modes:

@@ -12,7 +12,7 @@ from tangentlens.paper.modular_addition.claim_forms import (
     needed,
 )
 from tangentlens.store.about import Claim
-from tangentlens.store.figure_keys import FREQUENCIES_AGREE
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, FREQUENCIES_AGREE
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("transformer", "directions")
@@ -39,7 +39,7 @@ CLAIMS: tuple[Claim, ...] = (
     needed("sum_block_beats_following", "It fails without them, unlike without the directions of the modes that follow",
            _DIRECTIONS, "sum_block", "following", "as many later modes"),
     needed("sum_block_beats_pca", "It fails more without them than without as many principal directions",
-           _DIRECTIONS, "sum_block", "pca", "principal components of the residual stream"),
+           _DIRECTIONS, "sum_block", BASELINE, "principal components of the residual stream"),
     needed("axis_block_is_needed",
            "Without the axis block's directions in the residual stream the network fails, unlike without random ones",
            _DIRECTIONS, "axis_block", "random_functions", "the directions of as many random functions"),
@@ -54,5 +54,5 @@ CLAIMS: tuple[Claim, ...] = (
                "residual", "entk_over_pca"),
     holds_more("kernel_beats_pca_sum",
                "the sum features than principal components of the best layer",
-               "sum", "pca.best_layer", "PCA, layer picked on train rows"),
+               "sum", BEST_LAYER, "PCA, layer picked on train rows"),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from tangentlens.paper.transformer.subject import draw, key_basis, network, pape
 from tangentlens.paper.transformer.training import stacked
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, LEARNED
+from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, LEARNED, MODES
 
 _FAMILIES = ("sum", "axis_sum")
 _CURVE = 32  # functions taken out at most along the curves, the same for every network
@@ -92,12 +92,12 @@ def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement)
         size=d,
         whole=centred_basis(modes[:, :both]),
         both=both,
-        moved={"entk": modes},
+        moved={MODES: modes},
     )
 
 
 class _Nulls:
-    """The paper's overlaps where they should not be: untrained, other labels, shuffled inputs."""
+    """The paper's overlaps of an untrained network, of one trained on other labels, and on shuffled inputs."""
 
     def __init__(self, config: Config, seed: int, bases: Mapping[str, Tensor], frequencies: int) -> None:
         self._config, self._seed, self._frequencies = config, seed, frequencies
@@ -115,12 +115,12 @@ class _Nulls:
         }
 
     def permuted_labels(self) -> NullOverlaps:
-        """Those of the same initial network after the paper's epochs on labels in random order."""
+        """Overlaps of the same initial network after the paper's epochs on labels in random order."""
         model, accuracy = self.trained_on_permuted_labels()
         return NullOverlaps(self.overlaps(model, token_inputs(self._config.data.p)), 100 * accuracy)
 
     def trained_on_permuted_labels(self) -> tuple[OneLayerTransformer, float]:
-        """That network, and its train accuracy, 0..1."""
+        """Train the initial network on labels in random order; returns it with its train accuracy, 0..1."""
         p, drawn = self._config.data.p, draw(self._config, self._seed)
         other = permuted_labels(labels(p), self.random("permuted labels"))
         stack = stacked(self._config, [drawn], other)
@@ -132,5 +132,5 @@ class _Nulls:
         return trained, float(right.double().mean())
 
     def permuted_inputs(self, model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> NullOverlaps:
-        """Those of the trained network on tokens whose positions are each in random order."""
+        """Overlaps of the trained network on tokens whose positions are each in random order."""
         return NullOverlaps(self.overlaps(model, permuted_columns(tokens, (1, 1, 1), self.random("permuted inputs"))))

@@ -32,7 +32,7 @@ UNEMBEDDING = "W_U"
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
+    """Draws of a seed before training: the split, then the weights; the generator goes on to the mini-batches."""
 
     split: Split
     model: OneLayerTransformer

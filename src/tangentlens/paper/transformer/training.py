@@ -114,7 +114,7 @@ def trained_seed(folder: Path, seed: int) -> TrainedSeed:
 
 
 def held_by(curves: Float[Tensor, "E 5"], epoch: int, config: Config) -> bool:
-    """Whether, at that epoch, test accuracy had been kept for `hold_epochs` at every checkpoint."""
+    """True where, at that epoch, test accuracy had been kept for `hold_epochs` at every checkpoint."""
     hold = config.training.hold_epochs
     recent = curves[(curves[:, 0] >= epoch - hold) & (curves[:, 0] <= epoch), 4]
     return epoch >= hold and bool((recent >= config.training.hold_accuracy).all())
