@@ -25,11 +25,11 @@ from tangentlens.language.analysis.config import KernelConfig
 from tangentlens.language.model import LanguageModel, working_copy
 from tangentlens.language.sweep.fisher import logit_geometry
 from tangentlens.language.sweep.groups import resolve_language_groups
-from tangentlens.language.sweep.passes import planned_chain, stage_inputs
 from tangentlens.language.sweep.pilot import Pilot, pilot_directions
+from tangentlens.language.sweep.planning import planned_chain, stage_inputs
 from tangentlens.language.sweep.refinement import RefinedModes
+from tangentlens.language.sweep.scratch import InMemory
 from tangentlens.language.sweep.sweep import Sweep
-from tangentlens.language.sweep.workspace import InMemory
 from tangentlens.language.windows.file import read_windows, write_windows
 from tangentlens.language.windows.labelling import tagger
 from tangentlens.language.windows.search import PAPER_POS, WindowRules, build_windows

@@ -104,7 +104,7 @@ def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed
         batch,
         geometry=geometry,
         seed=seed,
-        read=recorder(length, config.scoring.examples),
+        record=recorder(length, config.scoring.examples),
         work=prepared.of_seed(seed) / f"sweep-{geometry}",
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
         **config.kernel.sweep_options,

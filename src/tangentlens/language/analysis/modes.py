@@ -69,7 +69,7 @@ def kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
 
 def _recorded(found: Sweep, name: str) -> Tensor:
     """A recorded statistic of every group: (L, ...)."""
-    return torch.stack([modes.readings[name] for modes in found.modes.values()])
+    return torch.stack([modes.statistics[name] for modes in found.modes.values()])
 
 
 def _residuals(found: Sweep) -> Float[Tensor, "layers k"]:

@@ -17,14 +17,16 @@ from torch import Tensor
 from tangentlens.kernels.groups import Group
 from tangentlens.kernels.tracing.parameter_views import pull_back_rows
 from tangentlens.language.geometry import LogitGeometry
-from tangentlens.language.sweep.approximate_modes import swept_modes
-from tangentlens.language.sweep.backward import PlannedStage, backward_sweep
+from tangentlens.language.sweep.approximate_modes import approximate_modes
+from tangentlens.language.sweep.backward import backward_sweep
 from tangentlens.language.sweep.compressed import CompressedKernel, pull
-from tangentlens.language.sweep.full_kernel import StagewiseKernel
+from tangentlens.language.sweep.cotangents import cotangents
+from tangentlens.language.sweep.full_kernel import FullKernel
+from tangentlens.language.sweep.group_factors import GroupFrames, complete, flat
 from tangentlens.language.sweep.output_basis import leading_directions, range_directions
-from tangentlens.language.sweep.passes import GroupFrames, aim, complete, flat
+from tangentlens.language.sweep.planning import PlannedStage
 from tangentlens.language.sweep.truncation import token_energy
-from tangentlens.language.sweep.workspace import InMemory
+from tangentlens.language.sweep.workspace import in_memory
 from tangentlens.progress import Progress, silent
 
 WINDOWS = 16  # on which modes are found, where nothing else is asked for
@@ -62,16 +64,16 @@ class Pilot:
         """The inputs of every planned stage for some windows."""
         return [{name: tensor[rows] for name, tensor in stage.items()} for stage in self.inputs]
 
-    def kernel(self, rows: Int[Tensor, " n"]) -> StagewiseKernel:
+    def kernel(self, rows: Int[Tensor, " n"]) -> FullKernel:
         """Of all groups together on some windows, matrix-free."""
         factors = self.units.factors(self.hidden[rows])
         names = [name for group in self.groups for name in group.parameters]
-        return StagewiseKernel(self.planned, self.on(rows), factors, names, "all groups")
+        return FullKernel(self.planned, self.on(rows), factors, names, "all groups")
 
     def factors(self, rows: Tensor | slice, basis: Float[Tensor, "d r"]) -> Iterator[tuple[Group, GroupFrames]]:
         """Of every group on some windows in these directions, group by group."""
-        cotangents = aim(self.units, self.hidden[rows], basis).cotangents
-        passing = backward_sweep(self.planned, self.on(rows), cotangents, InMemory(), silent)
+        values = cotangents(self.units, self.hidden[rows], basis).values
+        passing = backward_sweep(self.planned, self.on(rows), values, in_memory(), silent)
         return complete(self.groups, self.planned, passing)
 
 
@@ -142,7 +144,7 @@ def _moves(pilot: Pilot, rows: Int[Tensor, " n"], rough: Float[Tensor, "d r"]) -
     moves: dict[str, Tensor] = {}
     for group, frames in pilot.factors(rows, rough):
         kernel = CompressedKernel(flat(frames), rough.shape[1], group.name)
-        pairs = swept_modes(kernel, _MODES, _TOLERANCE, pilot.hidden.shape[1]).pairs
+        pairs = approximate_modes(kernel, _MODES, _TOLERANCE, pilot.hidden.shape[1]).pairs
         there = pairs.values > _ROUNDING * pairs.values[0]
         mixing = torch.randn(int(there.sum()), COMBINATIONS, generator=generator, dtype=torch.float64)
         combined = (pairs.vectors[:, there] / pairs.values[there]) @ mixing.to(pairs.vectors)

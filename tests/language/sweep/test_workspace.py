@@ -12,13 +12,12 @@ from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.kernels.factored.factors import Part
 from tangentlens.language.model import language_model
 from tangentlens.language.sweep import backward as backward_sweep
-from tangentlens.language.sweep import compressed
-from tangentlens.language.sweep import workspace as sweep_workspace
-from tangentlens.language.sweep.approximate_modes import SweptModes, swept_modes
+from tangentlens.language.sweep import compressed, results, scratch, workspace
+from tangentlens.language.sweep.approximate_modes import ApproximateModes, approximate_modes
 from tangentlens.language.sweep.compressed import CompressedKernel
+from tangentlens.language.sweep.scratch import InFiles
 from tangentlens.language.sweep.sweep import sweep
 from tangentlens.language.sweep.token_shares import token_shares
-from tangentlens.language.sweep.workspace import InFolder
 from tests.support import language_zoo as zoo
 
 
@@ -57,18 +56,30 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(tmp_path, stage):
 
 def test_a_finished_sweep_is_read_and_not_made_again(tmp_path, monkeypatch):
     lm, batch = language_model(zoo.tiny("llama")), zoo.windows(5)
-    first = sweep(lm, batch, work=tmp_path, read=total_score, **OPTIONS)
+    first = sweep(lm, batch, work=tmp_path, record=total_score, **OPTIONS)
     monkeypatch.setattr("tangentlens.language.sweep.sweep.stage_inputs", None)  # it would fail if it were called
-    again = sweep(lm, batch, work=tmp_path, read=refuse, **OPTIONS)
+    again = sweep(lm, batch, work=tmp_path, record=refuse, **OPTIONS)
     assert torch.equal(first.basis, again.basis)
     assert first.windows == again.windows
     for group in first.groups:
-        assert torch.equal(first.modes[group].readings["total"], again.modes[group].readings["total"])
+        assert torch.equal(first.modes[group].statistics["total"], again.modes[group].statistics["total"])
+
+
+def test_names_of_before_still_work_and_warn():
+    lm, batch = language_model(zoo.tiny("llama")), zoo.windows(5)
+    with pytest.warns(DeprecationWarning, match="record="):
+        found = sweep(lm, batch, read=total_score, **OPTIONS)
+    modes = found.modes[found.groups[0]]
+    with pytest.warns(DeprecationWarning, match="statistics"):
+        assert modes.readings is modes.statistics
+    with pytest.warns(DeprecationWarning, match="modes_of"):
+        assert found.swept(found.groups[0]) is modes
+    assert set(modes.statistics) == {"total"}
 
 
 def test_the_seconds_of_earlier_calls_count(tmp_path, monkeypatch):
     lm, batch, clock = language_model(zoo.tiny("llama")), zoo.windows(5), [0.0]
-    monkeypatch.setattr(sweep_workspace.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(results.time, "perf_counter", lambda: clock[0])
 
     def a_minute_a_stage(what: str, done: int, _total: int) -> None:
         clock[0] += 60.0 if what == "sweep" else 0.0
@@ -102,12 +113,12 @@ def test_the_factors_of_one_block_are_gone_before_those_of_the_next_are_made(mon
 def test_the_factors_of_a_weight_are_gone_when_its_modes_are_found():
     lm, alive = language_model(zoo.tiny("llama")), []
 
-    def count(_kernel: CompressedKernel, _modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
+    def count(_kernel: CompressedKernel, _modes: ApproximateModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
         gc.collect()
         alive.append(sum(type(each) is Part for each in gc.get_objects()))
         return {}
 
-    swept = sweep(lm, zoo.windows(5), read=count, **OPTIONS)
+    swept = sweep(lm, zoo.windows(5), record=count, **OPTIONS)
     weights = len(swept.groups) // len(lm.blocks)
     assert alive == list(range(weights, 0, -1)) * len(lm.blocks)
 
@@ -115,7 +126,7 @@ def test_the_factors_of_a_weight_are_gone_when_its_modes_are_found():
 def test_factors_that_would_fill_the_memory_lie_in_files(tmp_path, monkeypatch, caplog):
     lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(9)
     whole = sweep(lm, batch, **OPTIONS)
-    monkeypatch.setattr(sweep_workspace, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(scratch, "free_memory", lambda _device: 0)
     with caplog.at_level("INFO"):
         again = sweep(lm, batch, work=tmp_path, **OPTIONS)
     assert sum("factors go to files" in record.message for record in caplog.records) == len(lm.blocks)
@@ -135,11 +146,11 @@ def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     assert "Make room on the disk" in str(caught.value)
 
 
-def total_score(kernel: CompressedKernel, modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
+def total_score(kernel: CompressedKernel, modes: ApproximateModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"total": (kernel @ modes.pairs.vectors).sum()[None]}
 
 
-def refuse(_kernel: CompressedKernel, _modes: SweptModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
+def refuse(_kernel: CompressedKernel, _modes: ApproximateModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
     raise AssertionError
 
 
@@ -153,7 +164,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path, change, monkeypatch):
     elif change == "weights":
         model.transformer.h[1].mlp.c_fc.weight.data.mul_(1.5)
     elif change == "format":
-        monkeypatch.setattr(sweep_workspace, "_FORMAT", 0)
+        monkeypatch.setattr(workspace, "_FORMAT", 0)
     else:
         options[change] = {"directions": 5, "geometry": "centred"}[change]
     with pytest.raises(InvalidInputError, match="another model, other windows, other options"):
@@ -221,7 +232,7 @@ def test_the_moves_of_modes_are_those_of_their_vectors_or_are_left_out(tolerance
     swept = sweep(lm, batch, groups=["model.layers.0.mlp.down_proj.weight"], directions=6, geometry="raw")
     kernel = swept["model.layers.0.mlp.down_proj.weight"]
     assert isinstance(kernel, CompressedKernel)
-    found = swept_modes(kernel, 4, tolerance, lm.d_model)
+    found = approximate_modes(kernel, 4, tolerance, lm.d_model)
     expected = kernel.gradients(found.pairs.vectors)
     assert len(found.moves) == len(kernel.frames)
     for moves, gradients in zip(found.moves, expected, strict=True):
@@ -230,7 +241,7 @@ def test_the_moves_of_modes_are_those_of_their_vectors_or_are_left_out(tolerance
     known, formed = token_shares(*some, moves=found.moves), token_shares(*some)
     assert torch.allclose(known, formed, rtol=0, atol=1e-5 * float(formed.abs().max()))
     monkeypatch.setattr(compressed, "_WORKSPACE", 1)  # one column at a time
-    narrow = swept_modes(kernel, 4, tolerance, lm.d_model)
+    narrow = approximate_modes(kernel, 4, tolerance, lm.d_model)
     assert narrow.moves == ()
     assert torch.allclose(narrow.pairs.values, found.pairs.values, rtol=1e-5)
 
@@ -252,9 +263,9 @@ def test_a_token_that_no_position_after_it_sees_has_no_share():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is in memory is read from /proc")
 def test_pages_are_let_go_and_come_back_from_the_file(tmp_path):
-    workspace = InFolder(tmp_path, "fingerprint")
-    room = workspace.room("some", (64, 1024), torch.empty(0))
-    room.copy_(torch.arange(64 * 1024.0).reshape(64, 1024))
+    files = InFiles(tmp_path)
+    some = files.allocate("some", (64, 1024), torch.empty(0))
+    some.copy_(torch.arange(64 * 1024.0).reshape(64, 1024))
 
     def resident() -> int:
         """KiB of that file in memory."""
@@ -262,9 +273,9 @@ def test_pages_are_let_go_and_come_back_from_the_file(tmp_path):
         return int(next(line.split()[1] for line in maps.splitlines() if line.startswith("Rss:")))
 
     assert resident() == 256
-    workspace.rest()
+    files.release()
     assert resident() == 0
-    assert float(room.sum()) == sum(range(64 * 1024))
-    assert len(workspace._maps) == 1
-    del room
-    assert len(workspace._maps) == 0
+    assert float(some.sum()) == sum(range(64 * 1024))
+    assert len(files._maps) == 1
+    del some
+    assert len(files._maps) == 0
