@@ -18,15 +18,17 @@ pytest.importorskip("spacy", reason="the extra `language` is not installed")
 from tangentlens.config import config_text, parse_config
 from tangentlens.controls.interventions.edits import without_directions
 from tangentlens.errors import InvalidInputError
-from tangentlens.language.analysis import evidence as gemma_evidence
-from tangentlens.language.analysis.alignment import Task, intervals, scored
-from tangentlens.language.analysis.config import Config
+from tangentlens.language.analysis.examined import examined
 from tangentlens.language.analysis.last_token import last_tokens
+from tangentlens.language.analysis.method import scored
+from tangentlens.language.analysis.story_bootstrap import intervals
+from tangentlens.language.analysis.task import Task
 from tangentlens.language.analysis.tokens import moved_tokens
 from tangentlens.language.model import language_model
 from tangentlens.language.sweep.fisher import logit_geometry
 from tangentlens.language.sweep.refinement import refine
 from tangentlens.language.sweep.sweep import sweep
+from tangentlens.paper.gemma.config import Config
 from tangentlens.pipeline import add_evidence, run
 from tangentlens.statistics.corrections import holm
 from tangentlens.store import open_run
@@ -203,26 +205,26 @@ def test_modes_are_those_of_the_sweep(place, stored):
 def test_evidence_is_added_from_what_the_run_holds(place, stored):
     target = place / "examined"
     shutil.copytree(stored.folder, target)
-    examined = open_run(add_evidence(target)).figures
-    assert set(stored.figures) < set(examined)
+    figures = open_run(add_evidence(target)).figures
+    assert set(stored.figures) < set(figures)
     for name in ("entk", "entk_fisher", "pca"):
-        assert 1 / 21 <= examined[f"p_family.pos.label.NOUN.{name}"].value <= 1
-        assert examined[f"p.pos.label.NOUN.{name}"].value <= examined[f"p_family.pos.label.NOUN.{name}"].value
-    assert 0 < examined["p_lead.auroc.pos.macro.entk"].value <= 1
+        assert 1 / 21 <= figures[f"p_family.pos.label.NOUN.{name}"].value <= 1
+        assert figures[f"p.pos.label.NOUN.{name}"].value <= figures[f"p_family.pos.label.NOUN.{name}"].value
+    assert 0 < figures["p_lead.auroc.pos.macro.entk"].value <= 1
     for name in ("entk", "pca", "random"):
         selective = [
-            examined[f"causal.language.ablate.{label}.{name}.own"].value
-            - examined[f"causal.language.ablate.{label}.{name}.other"].value
+            figures[f"causal.language.ablate.{label}.{name}.own"].value
+            - figures[f"causal.language.ablate.{label}.{name}.other"].value
             for label in ("NOUN", "VERB", "PUNCT")
         ]
-        assert examined[f"causal.language.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
+        assert figures[f"causal.language.ablate.macro.{name}.selectivity"].value == pytest.approx(np.mean(selective))
 
 
 def test_evidence_without_the_stored_choice_is_the_same(stored):
     measured = read_measurement(stored.seeds[0].sources["raw.scores"])
     arrays = {name: array for name, array in measured.arrays.items() if ".chosen." not in name}
     settings = parse_config(stored.config_text)
-    new, old = (gemma_evidence._subject(settings, each) for each in (measured, replace(measured, arrays=arrays)))
+    new, old = (examined(settings, each) for each in (measured, replace(measured, arrays=arrays)))
     for name, choice in new.choices.items():
         for part in ("layer", "mode", "sign"):
             assert torch.equal(getattr(choice, part), getattr(old.choices[name], part))

@@ -104,8 +104,8 @@ def layers_chosen_on_train(scores: HeldOutScores) -> HeldOutScores:
     return choose_layers(scores, scores.train_score)
 
 
-def paper_best_over_layers(scores: HeldOutScores) -> HeldOutScores:
-    """Each label's layer chosen by the held-out AUROC itself, as in the paper's table: optimistic, not held out."""
+def best_over_layers(scores: HeldOutScores) -> HeldOutScores:
+    """Each label's layer chosen by the test half's AUROC itself, as in arXiv 2510.00468: optimistic, not held out."""
     return choose_layers(scores, scores.auroc)
 
 

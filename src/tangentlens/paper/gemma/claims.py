@@ -1,6 +1,6 @@
-"""What the language-model setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper's third setting, and of its controls, with the figures that decide them.
 
-statistics/claims.py holds the rule by which they are judged. One model is one seed: tests are over its windows.
+statistics/claims.py holds the rule. One model is one seed: tests are over its windows.
 """
 
 from tangentlens.statistics.claims import Claim
