@@ -310,6 +310,25 @@ class NullMacro(FigureKey):
     source: str
 
 
+class LeadP(FigureKey):
+    """p of a method's lead over the baseline in such a mean."""
+
+    form = "p_lead.{measure}.{family}.macro.{source}"
+    measure: str
+    family: str
+    source: str
+
+
+class LabelLeadP(FigureKey):
+    """p of its lead for one label."""
+
+    form = "p_lead.{measure}.{family}.label.{label}.{source}"
+    measure: str
+    family: str
+    label: str
+    source: str
+
+
 def stored_family(family: str) -> str:
     """The full name that a run stores for a family of labels: the inverse of `family_of`."""
     return {"morph": "morphology"}.get(family, family)

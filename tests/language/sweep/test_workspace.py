@@ -1,23 +1,14 @@
 """A sweep that was cut off goes on where it stopped, and ends where one without interruption ends."""
 
-import errno
-import gc
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, StoreError
-from tangentlens.kernels.factored.factors import Part
 from tangentlens.language.model import language_model
-from tangentlens.language.sweep import backward as backward_sweep
-from tangentlens.language.sweep import compressed, results, scratch, workspace
-from tangentlens.language.sweep.approximate_modes import ApproximateModes, approximate_modes
+from tangentlens.language.sweep import results, workspace
+from tangentlens.language.sweep.approximate_modes import ApproximateModes
 from tangentlens.language.sweep.compressed import CompressedKernel
-from tangentlens.language.sweep.scratch import InFiles
 from tangentlens.language.sweep.sweep import sweep
-from tangentlens.language.sweep.token_shares import token_shares
 from tests.support import language_zoo as zoo
 
 
@@ -95,57 +86,6 @@ def test_the_seconds_of_earlier_calls_count(tmp_path, monkeypatch):
     assert sweep(lm, batch, work=tmp_path, progress=a_minute_a_stage, **OPTIONS).seconds == again.seconds
 
 
-def test_the_factors_of_one_block_are_gone_before_those_of_the_next_are_made(monkeypatch):
-    lm, batch, alive = language_model(zoo.tiny("llama")), zoo.windows(5), []
-    chunk = backward_sweep._chunk
-
-    def counted(*args):
-        gc.collect()
-        alive.append(sum(type(each) is Part for each in gc.get_objects()))
-        return chunk(*args)
-
-    with_pilot = sweep(lm, batch, **OPTIONS)
-    monkeypatch.setattr(backward_sweep, "_chunk", counted)
-    sweep(lm, batch, **{**OPTIONS, "directions": with_pilot.basis})
-    assert alive == [0] * (1 + len(lm.blocks))  # the last norm, and the blocks
-
-
-def test_the_factors_of_a_weight_are_gone_when_its_modes_are_found():
-    lm, alive = language_model(zoo.tiny("llama")), []
-
-    def count(_kernel: CompressedKernel, _modes: ApproximateModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
-        gc.collect()
-        alive.append(sum(type(each) is Part for each in gc.get_objects()))
-        return {}
-
-    swept = sweep(lm, zoo.windows(5), record=count, **OPTIONS)
-    weights = len(swept.groups) // len(lm.blocks)
-    assert alive == list(range(weights, 0, -1)) * len(lm.blocks)
-
-
-def test_factors_that_would_fill_the_memory_lie_in_files(tmp_path, monkeypatch, caplog):
-    lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(9)
-    whole = sweep(lm, batch, **OPTIONS)
-    monkeypatch.setattr(scratch, "free_memory", lambda _device: 0)
-    with caplog.at_level("INFO"):
-        again = sweep(lm, batch, work=tmp_path, **OPTIONS)
-    assert sum("factors go to files" in record.message for record in caplog.records) == len(lm.blocks)
-    for group in whole.groups:
-        assert torch.equal(whole.modes[group].pairs.vectors, again.modes[group].pairs.vectors), group
-    named = {path.name for path in tmp_path.iterdir() if path.suffix == ".bin"}
-    assert all(name.startswith(("gradients-", "inputs-")) for name in named)
-
-
-def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(StoreError, match="No space left") as caught:
-        sweep(language_model(zoo.tiny("gpt2")), zoo.windows(5), work=tmp_path, **OPTIONS)
-    assert "Make room on the disk" in str(caught.value)
-
-
 def total_score(kernel: CompressedKernel, modes: ApproximateModes, _basis: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"total": (kernel @ modes.pairs.vectors).sum()[None]}
 
@@ -188,94 +128,3 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(StoreError, match="cannot be read or written"):
         sweep(lm, batch, work=tmp_path, **OPTIONS)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "model.embed_tokens.weight",  # one-hot, tied to the head
-        "model.layers.0.self_attn.k_proj.weight",
-        "model.layers.0.input_layernorm.weight",  # a scale: its axis is shared by both factors
-        "model.layers.1.mlp.down_proj.weight",  # gradients at the last position alone: the others are left out
-    ],
-)
-def test_shares_of_tokens_add_up_to_the_score_and_are_those_of_the_positions(name):
-    lm, batch = language_model(zoo.tiny("gemma3")), zoo.windows(7)
-    swept = sweep(lm, batch, groups=[name], directions=5, geometry="raw", probes=2)
-    kernel = swept[name]
-    assert isinstance(kernel, CompressedKernel)
-    generator = torch.Generator().manual_seed(3)
-    vectors = torch.randn(kernel.shape[0], 3, generator=generator, dtype=torch.float64)
-    directions = torch.randn(5, 3, generator=generator, dtype=torch.float64)
-    windows = torch.tensor([[0, 6], [3, 2], [1, 1]])
-    shares = token_shares(kernel, vectors, directions, windows, 6)
-    scores = torch.einsum("nrk,rk->kn", (kernel @ vectors).double().unflatten(0, (7, 5)), directions)
-    rounding = 1e-10 if kernel.dtype == torch.float64 else 1e-5  # RMSNorm of transformers rounds to float32
-    assert torch.allclose(shares.sum(2), scores.gather(1, windows), rtol=0, atol=rounding * float(scores.abs().max()))
-    for frame in kernel.frames:
-        for part in frame.parts:
-            if part.positions is not None:
-                seen = torch.zeros(7, 6).scatter_(1, part.positions, 1.0)[windows]
-                assert bool((shares[seen == 0].abs() <= 1e-12 * shares.abs().max()).all())
-                assert part.positions.shape[1] < 6
-    own = torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)  # not the same at all windows
-    scores = torch.einsum("nrk,nrk->kn", (kernel @ vectors).double().unflatten(0, (7, 5)), own)
-    found = token_shares(kernel, vectors, own, windows, 6).sum(2)
-    assert torch.allclose(found, scores.gather(1, windows), rtol=0, atol=rounding * float(scores.abs().max()))
-    if "layers.1.mlp" in name:
-        assert torch.equal(shares[:, :, :-1], torch.zeros_like(shares[:, :, :-1]))
-
-
-@pytest.mark.parametrize("tolerance", [1e-1, 1e-9])
-def test_the_moves_of_modes_are_those_of_their_vectors_or_are_left_out(tolerance, monkeypatch):
-    lm, batch = language_model(zoo.tiny("llama")), zoo.windows(40)
-    swept = sweep(lm, batch, groups=["model.layers.0.mlp.down_proj.weight"], directions=6, geometry="raw")
-    kernel = swept["model.layers.0.mlp.down_proj.weight"]
-    assert isinstance(kernel, CompressedKernel)
-    found = approximate_modes(kernel, 4, tolerance, lm.d_model)
-    expected = kernel.gradients(found.pairs.vectors)
-    assert len(found.moves) == len(kernel.frames)
-    for moves, gradients in zip(found.moves, expected, strict=True):
-        assert torch.allclose(moves, gradients, rtol=0, atol=1e-5 * float(gradients.abs().max()))
-    some = (kernel, found.pairs.vectors, torch.ones(6, 4, dtype=torch.float64), torch.arange(4)[:, None], 6)
-    known, formed = token_shares(*some, moves=found.moves), token_shares(*some)
-    assert torch.allclose(known, formed, rtol=0, atol=1e-5 * float(formed.abs().max()))
-    monkeypatch.setattr(compressed, "_WORKSPACE", 1)  # one column at a time
-    narrow = approximate_modes(kernel, 4, tolerance, lm.d_model)
-    assert narrow.moves == ()
-    assert torch.allclose(narrow.pairs.values, found.pairs.values, rtol=1e-5)
-
-
-def test_a_token_that_no_position_after_it_sees_has_no_share():
-    """Windows that end early by padding on the right: what follows the last real token cannot matter."""
-    lm, batch = language_model(zoo.tiny("llama").float()), zoo.windows(4)
-    mask = torch.ones_like(batch["input_ids"])
-    mask[:, 4:] = 0
-    name = "model.layers.0.mlp.down_proj.weight"
-    swept = sweep(lm, {**batch, "attention_mask": mask}, groups=[name], directions=4, geometry="raw", probes=0)
-    kernel = swept[name]
-    assert isinstance(kernel, CompressedKernel)
-    ones = torch.ones(kernel.shape[0], 1, dtype=torch.float64)
-    shares = token_shares(kernel, ones, torch.ones(4, 1, dtype=torch.float64), torch.arange(4)[None], 6)
-    assert float(shares[:, :, 4:].abs().max()) == 0
-    assert float(shares[:, :, 3].abs().min()) > 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="what is in memory is read from /proc")
-def test_pages_are_let_go_and_come_back_from_the_file(tmp_path):
-    files = InFiles(tmp_path)
-    some = files.allocate("some", (64, 1024), torch.empty(0))
-    some.copy_(torch.arange(64 * 1024.0).reshape(64, 1024))
-
-    def resident() -> int:
-        """KiB of that file in memory."""
-        maps = Path("/proc/self/smaps").read_text().split("some.bin")[1]
-        return int(next(line.split()[1] for line in maps.splitlines() if line.startswith("Rss:")))
-
-    assert resident() == 256
-    files.release()
-    assert resident() == 0
-    assert float(some.sum()) == sum(range(64 * 1024))
-    assert len(files._maps) == 1
-    del some
-    assert len(files._maps) == 0

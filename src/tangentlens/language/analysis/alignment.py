@@ -1,4 +1,4 @@
-"""How well modes rank labels: figures of a method, and a table of every mode for every label."""
+"""Alignment of modes with labels: figures of a method, and a table of every mode for every label."""
 
 import torch
 from jaxtyping import Float

@@ -14,7 +14,7 @@ from tangentlens.alignment.splits import balanced_half
 from tangentlens.analysis.findings import Figures, keyed
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.analysis.task import Task
-from tangentlens.store.figure_keys import BestChoice, ChoiceScore, FigureKey
+from tangentlens.store.figure_keys import BestChoice, ChoiceScore
 
 _HALVES = ("validation", "test")
 
@@ -30,18 +30,18 @@ def choice_figures(candidates: Candidates, task: Task, seed: int) -> Figures:
         inner = balanced_half(labels[rows], seed=seed + 1, groups=task.story[rows])
     except InvalidInputError:  # so few windows that a quarter of them lacks a label
         return {}
-    found: dict[FigureKey, float] = {}
+    figures: Figures = {}
     best: tuple[float, float] | None = None
     for geometry, classes in candidates.items():
         for weights, kinds in classes.items():
             for kind, scores in kinds.items():
                 values = (_macro(scores[rows], labels[rows], inner), _macro(scores, labels, task.train))
-                keys = (ChoiceScore(geometry, weights, kind, half) for half in _HALVES)
-                found |= zip(keys, values, strict=True)
+                for half, value in zip(_HALVES, values, strict=True):
+                    figures |= keyed({ChoiceScore(geometry, weights, kind, half): value})
                 best = values if best is None or values[0] > best[0] else best
-    if best is not None:
-        found |= zip(map(BestChoice, _HALVES), best, strict=True)
-    return keyed(found)
+    for half, value in zip(_HALVES, best or (), strict=False):
+        figures |= keyed({BestChoice(half): value})
+    return figures
 
 
 def _macro(scores: Float[Tensor, "N layers k"], labels: Tensor, train: Tensor) -> float:

@@ -43,7 +43,7 @@ class WindowsConfig(Section):
 
 
 class LabelsConfig(Section):
-    """What words are labelled by, and which labels can be tested."""
+    """The tagger, and which labels can be tested."""
 
     pipeline: str = Field(default=DEFAULT_PIPELINE, description="a spaCy pipeline, or stanza:LANGUAGE")
     support: int = Field(default=30, ge=4, description="windows that a morphological label needs")
@@ -73,7 +73,7 @@ class KernelConfig(Section):
 
 
 class ScoringConfig(Section):
-    """How modes are scored, and what is kept of them for the report."""
+    """How modes are scored, and how many examples and tokens are kept of each."""
 
     resamples: int = Field(default=2000, ge=1, description="bootstrap samples of stories behind each interval")
     permutations: int = Field(default=1000, ge=1, description="random orders of the labels behind each p")

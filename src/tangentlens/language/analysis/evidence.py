@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tangentlens.alignment.selection import held_out_statistic
-from tangentlens.analysis.findings import Findings, keyed, measured_in_parts
+from tangentlens.analysis.findings import Figures, Findings, keyed, measured_in_parts
 from tangentlens.language.analysis.ablation import ablation_figures
 from tangentlens.language.analysis.config import Config
 from tangentlens.language.analysis.examined import Examined, examined
@@ -19,7 +19,7 @@ from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.statistics.paired import paired_comparison
 from tangentlens.statistics.permutation import permutation_test
-from tangentlens.store.figure_keys import BASELINE, FigureKey, GlobalP, LabelScore, Macro, NullMacro
+from tangentlens.store.figure_keys import BASELINE, GlobalP, LabelLeadP, LabelScore, LeadP, NullMacro
 
 
 def evidence(config: Config, measured: Measurement, progress: Progress = silent) -> Measurement:
@@ -40,7 +40,7 @@ def _permutations(measured: Examined) -> Findings:
     Labels are permuted among the windows of a half, and everything is chosen again for each order. Windows of one
     story count as exchangeable.
     """
-    figures: dict[FigureKey, float] = {}
+    figures: Figures = {}
     task = measured.subject.task
     for name, scores in measured.scores.items():
         found = permutation_test(
@@ -52,15 +52,15 @@ def _permutations(measured: Examined) -> Findings:
         )
         for place, (label, family) in enumerate(zip(task.names, task.families, strict=True)):
             for measure, p in (("p", found.p), ("p_family", found.p_family)):
-                figures[LabelScore(measure, family, label, name)] = float(p[place])
-        figures[GlobalP(name)] = found.p_global
-        figures[NullMacro("auroc", name)] = float(found.null[:, task.main].mean())
-    return Findings(keyed(figures))
+                figures |= keyed({LabelScore(measure, family, label, name): float(p[place])})
+        null = float(found.null[:, task.main].mean())
+        figures |= keyed({GlobalP(name): found.p_global, NullMacro("auroc", name): null})
+    return Findings(figures)
 
 
 def _comparisons(measured: Examined) -> Findings:
     """p of the difference between each geometry's modes and principal components on the same windows."""
-    figures: dict[FigureKey, float] = {}
+    figures: Figures = {}
     task, tested = measured.subject.task, ~measured.subject.task.train
     labels = task.labels[tested]
     picked = {name: choice.scores(measured.scores[name][tested]) for name, choice in measured.choices.items()}
@@ -78,11 +78,10 @@ def _comparisons(measured: Examined) -> Findings:
             resamples=1,  # intervals are those over stories, which the run has
             permutations=measured.scoring.permutations,
         )
-        lead = f"p_lead.{measure}"
-        figures[Macro(lead, family, name)] = found.macro_p
+        figures |= keyed({LeadP(measure, family, name): found.macro_p})
         for place, p in zip(members, found.p_family.tolist(), strict=True):
-            figures[LabelScore(lead, family, task.names[place], name)] = p
-    return Findings(keyed(figures))
+            figures |= keyed({LabelLeadP(measure, family, task.names[place], name): p})
+    return Findings(figures)
 
 
 def _ablations(measured: Examined) -> Findings:

@@ -38,7 +38,7 @@ class Method:
         name: in the keys of figures.
         every: mode and sign chosen in every layer, fields (layers, L).
         chosen: the layer chosen on the train half too, fields (L,).
-        best: the paper's best over layers, chosen on the test half itself.
+        best: the layer chosen on the test half itself, as in arXiv 2510.00468.
         test_scores: (n, L) of the test half: what was chosen for each label, with its sign.
     """
 
@@ -50,7 +50,7 @@ class Method:
 
     @property
     def choice(self) -> Choice:
-        """What was chosen for each label."""
+        """Layer, mode and sign of each label."""
         return Choice(self.chosen.layer, self.chosen.mode, self.chosen.sign)
 
 
@@ -63,7 +63,7 @@ def scored(name: str, scores: Float[Tensor, "N layers k"], task: Task) -> Method
 
 
 def choice_arrays(method: Method) -> Arrays:
-    """What the train half chose for each label: mode and sign in every layer, the layer, its mode."""
+    """Arrays of the choice for each label: mode and sign in every layer, the layer, its mode."""
     return {
         "chosen.mode": method.every.mode,
         "chosen.sign": method.every.sign.to(torch.int8),

@@ -1,4 +1,4 @@
-"""What is taken of a kernel and its modes during a sweep: scores of windows, output directions, shares of tokens."""
+"""Recorder of a mode's statistics during a sweep: scores of windows, output directions, shares of tokens."""
 
 from collections.abc import Mapping
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.rayleigh_ritz import Projection, orthonormal_basis
-from tangentlens.kernels.factored.factors import Axes, Part
-from tangentlens.language.sweep.compressed import CompressedKernel, FrameParts
+from tangentlens.kernels.factored.factors import Axes
+from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.language.sweep.compressed import CompressedKernel, ViewFactors
 from tangentlens.language.sweep.truncation import truncated
 from tangentlens.records import Eigenpairs
 
@@ -31,7 +32,7 @@ class ApproximateModes:
         left_out: (k,) what the error of the windows' S adds to the residual, relative to the eigenvalue.
         check: relative error of a sample of the kernel against plain autograd; None where it was not checked.
         statistics: what a recorder took of the kernel and its modes.
-        moves: (k, *canonical axes) of J^T v for each frame of the kernel, for recorders, where they fit into memory
+        moves: (k, *canonical axes) of J^T v for each view of the kernel, for recorders, where they fit into memory
             together; else empty.
     """
 
@@ -102,7 +103,7 @@ def approximate_modes(kernel: CompressedKernel, k: int, tolerance: float, coordi
 
 
 def geometry_errors(vectors: Float[Tensor, "rows k"], left_out: Float[Tensor, " N"]) -> Float[Tensor, " k"]:
-    """What the error of each window's S adds to the relative residual of unit vectors on the rows (window, direction).
+    """Part of the relative residual of unit vectors on the rows (window, direction) from the error of each window's S.
 
     With S + E in place of S the kernel is (I + D)^(1/2) K (I + D)^(1/2), D block-diagonal with the relative error of
     each window's S, and K v = lambda v becomes K (I + D)^(1/2) v = lambda (I + D)^(1/2) v + K D v + ..., so that
@@ -142,20 +143,20 @@ def outside_norms(
 
 
 def _start(kernel: CompressedKernel, columns: int) -> Float[Tensor, "rows m"]:
-    frames = tuple(_truncated_frame(frame) for frame in kernel.frames)
-    small = CompressedKernel(frames, kernel.directions, f"{kernel.name}, truncated")
+    views = tuple(_truncated_view(view) for view in kernel.views)
+    small = CompressedKernel(views, kernel.directions, f"{kernel.name}, truncated")
     return block_lanczos(small, columns, _START_TOLERANCE, start=None, max_products=6 * columns, seed=0).vectors
 
 
-def _truncated_frame(frame: FrameParts) -> FrameParts:
+def _truncated_view(view: ViewFactors) -> ViewFactors:
     """The factors on fewer axes; those of several uses are left alone, for they must stay in one set of axes."""
-    if len(frame.parts) > 1:
-        return frame
-    return FrameParts((_in_own_axes(truncated(frame.parts[0], _START_AXES, _START_AXES)),))
+    if len(view.uses) > 1:
+        return view
+    return ViewFactors((_in_own_axes(truncated(view.uses[0], _START_AXES, _START_AXES)),))
 
 
-def _in_own_axes(part: Part) -> Part:
-    """The part of a tensor (H, A, B) of its own."""
-    heads, right = part.right.shape[3:]
-    left = part.one_hot if part.one_hot is not None else part.left.shape[3]
-    return replace(part, axes=Axes((0,), (1,), (2,)), value_sizes=(heads, left, right))
+def _in_own_axes(use: Factors) -> Factors:
+    """The factors of a tensor (H, A, B) of its own."""
+    heads, right = use.right.shape[3:]
+    left = use.one_hot if use.one_hot is not None else use.left.shape[3]
+    return replace(use, axes=Axes((0,), (1,), (2,)), value_sizes=(heads, left, right))

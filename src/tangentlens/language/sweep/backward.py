@@ -15,9 +15,10 @@ from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.allocation import freed_memory_kept
-from tangentlens.kernels.factored.factors import Part, part
+from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import part as factors_of
 from tangentlens.kernels.tracing.recording import Recording
-from tangentlens.language.sweep.compressed import FrameParts
+from tangentlens.language.sweep.compressed import ViewFactors
 from tangentlens.language.sweep.memory import in_pieces
 from tangentlens.language.sweep.planning import PlannedStage
 from tangentlens.language.sweep.scratch import Scratch
@@ -26,13 +27,13 @@ from tangentlens.language.sweep.workspace import Workspace
 from tangentlens.models.functional import take
 from tangentlens.progress import Progress
 
-# of one stage's graph, which decides how many windows are run at a time: with 16 of Gemma's, tensors stay in the cache
-# and a backward pass takes a tenth less than with 115
+# of one stage's graph, which decides how many windows are run at a time: with 16 windows of a model of 270M parameters
+# tensors stay in the cache, and a backward pass takes a tenth less than with 115
 _BACKWARD_BYTES = 2**29
 
 # of one stage: parameter (first name in the language model) -> the factors of its uses. The receiver may take out an
 # entry that it has used, which frees its memory
-StageFrames = dict[str, tuple[FrameParts, ...]]
+StageFactors = dict[str, tuple[ViewFactors, ...]]
 
 
 def backward_sweep(
@@ -41,7 +42,7 @@ def backward_sweep(
     cotangents: Float[Tensor, "R N d"],
     workspace: Workspace,
     progress: Progress,
-) -> Iterator[StageFrames]:
+) -> Iterator[StageFactors]:
     """The factors of every wanted parameter, stage by stage from the last, or from where the workspace was left.
 
     Args:
@@ -58,11 +59,11 @@ def backward_sweep(
             pulled = None
             if place < len(planned) - 1:
                 pulled = scratch.input_gradients(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
-            frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, pulled, scratch))
+            views = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, pulled, scratch))
             scratch.release()
             progress("sweep", place + 1, len(planned))
-            yield frames
-            del frames  # the factors of one stage are gigabytes: gone before those of the next are made
+            yield views
+            del views  # the factors of one stage are gigabytes: gone before those of the next are made
             gradient = gradient if pulled is None else pulled
             results.commit(place, gradient)
 
@@ -73,11 +74,11 @@ def _through(
     gradient: Float[Tensor, "R N ..."],
     pulled: Float[Tensor, "R N ..."] | None,
     scratch: Scratch,
-) -> dict[int, Part]:
+) -> dict[int, Factors]:
     """The factors of the stage's uses; the gradients at its input are written to `pulled`, where there is such."""
     uses = _uses(planned)
     N = gradient.shape[1]
-    store: dict[int, Part] = {}
+    store: dict[int, Factors] = {}
 
     def work(rows: slice) -> None:
         found, hidden = _chunk(planned, uses, dict(take(dict(inputs), rows)), gradient[:, rows], pulled is None)  # type: ignore[arg-type]
@@ -96,7 +97,7 @@ def _through(
 
 def _chunk(
     planned: PlannedStage, uses: Sequence[int], inputs: dict[str, Tensor], gradient: Tensor, lowest: bool
-) -> tuple[dict[int, Part], Tensor]:
+) -> tuple[dict[int, Factors], Tensor]:
     examples = gradient.shape[1]
     sources: list[Tensor] = []
     if not lowest:
@@ -111,21 +112,23 @@ def _chunk(
         for column in columns
     ]
     by_edge = {edge: [row[place] for row in pulled] for place, edge in enumerate(edges)}
-    parts = {i: _part(planned, recording, i, by_edge[recording.uses[i].edge], examples) for i in uses}
+    made = {i: _factors(planned, recording, i, by_edge[recording.uses[i].edge], examples) for i in uses}
     hidden = gradient if lowest else torch.stack([row[-1] for row in pulled])
-    return parts, hidden
+    return made, hidden
 
 
-def _part(planned: PlannedStage, recording: Recording, index: int, gradients: Sequence[Tensor | None], n: int) -> Part:
+def _factors(
+    planned: PlannedStage, recording: Recording, index: int, gradients: Sequence[Tensor | None], n: int
+) -> Factors:
     used = recording.uses[index]
     layout = planned.plan.layouts[index]
     if layout is None:
         raise UnsupportedModelError("a use without a batch axis was taken for a factored one", where=used.place)
     stacked = torch.stack([recording.output.new_zeros(used.shape) if g is None else g for g in gradients])
-    return part(used.use, stacked, layout, n)
+    return factors_of(used.use, stacked, layout, n)
 
 
-def _allocated(pieces: Mapping[int, Part], total: int, scratch: Scratch) -> dict[int, Part]:
+def _allocated(pieces: Mapping[int, Factors], total: int, scratch: Scratch) -> dict[int, Factors]:
     """Uninitialised factors of all windows, shaped after those of some; window-major, as products read them."""
     sides = [side for piece in pieces.values() for side in (piece.left, piece.right.transpose(0, 1))]
     empty = iter(scratch.factors([((total, *side.shape[1:]), side) for side in sides]))
@@ -134,11 +137,11 @@ def _allocated(pieces: Mapping[int, Part], total: int, scratch: Scratch) -> dict
 
 def _uses(planned: PlannedStage) -> tuple[int, ...]:
     plans = (planned.plan.parameters[name] for name in planned.names)
-    return tuple(sorted({i for plan in plans for frame in plan.frames for i in frame.uses}))
+    return tuple(sorted({i for plan in plans for view in plan.frames for i in view.uses}))
 
 
-def _by_parameter(planned: PlannedStage, factors: Mapping[int, Part]) -> dict[str, tuple[FrameParts, ...]]:
+def _by_parameter(planned: PlannedStage, factors: Mapping[int, Factors]) -> dict[str, tuple[ViewFactors, ...]]:
     return {
-        full: tuple(FrameParts(tuple(factors[i] for i in frame.uses)) for frame in planned.plan.parameters[name].frames)
+        full: tuple(ViewFactors(tuple(factors[i] for i in view.uses)) for view in planned.plan.parameters[name].frames)
         for name, full in planned.names.items()
     }

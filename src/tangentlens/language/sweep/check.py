@@ -32,12 +32,12 @@ _ALLOWED = 10  # times the tolerance of two results that are the same, for produ
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows (window, combination of directions) and what the kernels must be there.
+    """Rows (window, combination of directions) and the kernels' entries there by autograd.
 
     Attributes:
         windows: of each row.
         mixing: unit combinations of the window's directions.
-        expected: group -> inner products of the rows' gradients, for the groups that are looked at.
+        expected: group -> inner products of the rows' gradients, for the sampled groups.
         scales: group -> norm of each row's gradients in the group's modules, whose rounding its gradients have too.
         limit: relative error that is rounding.
     """
@@ -170,10 +170,10 @@ def _sampled(groups: Sequence[Group], sizes: Mapping[str, int], seed: int) -> li
         kind = re.sub(r"\d+", "#", group.name)
         rank[group.name] = kinds[kind] = kinds.get(kind, 0) + 1
     chosen: list[Group] = []
-    room = _NUMBERS // _ROWS
+    left = _NUMBERS // _ROWS
     for group in sorted(shuffled, key=lambda group: rank[group.name]):
-        room -= sum(sizes[name] for name in group.parameters)
-        if room >= 0 or not chosen:
+        left -= sum(sizes[name] for name in group.parameters)
+        if left >= 0 or not chosen:
             chosen.append(group)
     return chosen
 

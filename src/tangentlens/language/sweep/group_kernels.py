@@ -10,7 +10,7 @@ from tangentlens.language.sweep.approximate_modes import ApproximateModes, appro
 from tangentlens.language.sweep.check import Sample
 from tangentlens.language.sweep.compressed import CompressedKernel
 from tangentlens.language.sweep.cotangents import Cotangents
-from tangentlens.language.sweep.group_factors import GroupFrames, flat
+from tangentlens.language.sweep.group_factors import GroupFactors, flat
 from tangentlens.language.sweep.options import SweepOptions
 from tangentlens.language.sweep.results import Results
 from tangentlens.operators import LinearOperator
@@ -33,11 +33,11 @@ class GroupKernels:
         self.kernels: dict[str, LinearOperator] = {}
         self.errors: dict[str, float] = {}
 
-    def take(self, group: Group, frames: GroupFrames) -> None:
+    def take(self, group: Group, views: GroupFactors) -> None:
         """Check a group's kernel, and keep it or its modes."""
         if self._results.modes(group.name) is not None:
             return
-        kernel = CompressedKernel(flat(frames), self._basis.shape[-1], group.name)
+        kernel = CompressedKernel(flat(views), self._basis.shape[-1], group.name)
         if self._sample is not None and group.name in self._sample.expected:
             self.errors[group.name] = self._sample.error(kernel)
             if not self.errors[group.name] <= self._sample.limit:

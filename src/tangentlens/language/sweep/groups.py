@@ -1,4 +1,4 @@
-"""Groups of a language model's parameters: the words and presets that a sweep knows beside those of every kernel."""
+"""Presets and patterns for groups of a language model's parameters, beside those of every kernel."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[
     """The groups that a sweep's `groups=` argument describes.
 
     Args:
-        groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the paper's: the
+        groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the
             last matrix of every MLP), a sequence of parameter names or glob patterns (each parameter that matches is a
             group of its own), or whatever `tangentlens.entk` takes. A head that is tied to no embedding is in none.
 

@@ -27,7 +27,7 @@ def score_new_windows(
     chunk: int = 64,
     progress: Progress = silent,
 ) -> Iterator[Float[Tensor, "m d k"]]:
-    """K(new, batch) v / lambda for every mode of a group: what the modes are on windows that they were not found on.
+    """K(new, batch) v / lambda for every mode of a group: the modes on windows that they were not found on.
 
     On the batch itself this gives the modes back (K v / lambda = v), up to their residuals. The parameter directions
     J^T v are formed once; every chunk of new windows then costs one forward-mode pass for each mode.

@@ -1,4 +1,4 @@
-"""The few output directions on which a sweep compresses the kernels, and the probes that tell what they miss."""
+"""Output directions on which a sweep compresses the kernels, and probes of what lies outside them."""
 
 from collections.abc import Mapping
 

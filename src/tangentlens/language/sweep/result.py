@@ -56,7 +56,7 @@ class Sweep:
             )
         if group not in self.operators:
             raise InvalidInputError(
-                "the kernels were let go, only their modes were kept",
+                "the kernels were freed, only their modes were kept",
                 where=group,
                 remedy="Call sweep without modes=, or take sweep.modes[group].",
             )

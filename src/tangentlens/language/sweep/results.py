@@ -1,6 +1,6 @@
-"""Results of a sweep as they are finished: the basis, the modes of every group, the stage that was reached.
+"""Finished results of a sweep: the basis, the modes of every group, the last stage that is done.
 
-In a folder they outlive the call, and an interrupted sweep goes on from them.
+In a folder they stay after the call, and an interrupted sweep goes on from them.
 """
 
 import json
@@ -39,7 +39,7 @@ class Store(Protocol):
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """What was noted last: seconds, and the stage that was reached."""
+        """Seconds, and the last stage that is done."""
 
     def note(self, **state: Any) -> None:
         """Replace parts of the state."""
@@ -104,7 +104,10 @@ class FolderStore:
         write_text(self.folder / _STATE, json.dumps(self.state))
 
     def write(self, name: str, stored: Stored) -> None:
-        tensors = {key: tensor.cpu().contiguous() for key, tensor in stored.tensors.items()}
+        # copies, since a recorder may return a tensor of the modes, and safetensors refuses shared memory
+        tensors = {
+            key: tensor.cpu().clone(memory_format=torch.contiguous_format) for key, tensor in stored.tensors.items()
+        }
         write_bytes(self._path(name), save(tensors, dict(stored.metadata)))
 
     def read(self, name: str) -> Stored | None:
@@ -122,8 +125,8 @@ class FolderStore:
 
 
 @dataclass(frozen=True)
-class Reached:
-    """How far a backward pass came: stages that are done, shape and dtype of the gradients at the last one's input."""
+class ResumePoint:
+    """Stages that are done, with shape and dtype of the gradients at the last one's input."""
 
     done: int
     shape: tuple[int, ...]
@@ -132,7 +135,7 @@ class Reached:
 
 @final
 class Results:
-    """What a sweep has finished, in a store.
+    """Basis, modes and progress of a sweep, in a store.
 
     Args:
         store: may hold results of an earlier call with the same arguments.
@@ -148,12 +151,12 @@ class Results:
         return float(self._spent + time.perf_counter() - self._began)
 
     @property
-    def reached(self) -> Reached | None:
+    def resume_point(self) -> ResumePoint | None:
         """Where an earlier call stopped; None at the beginning."""
         state = self._store.state
         if not state.get("done"):
             return None
-        return Reached(state["done"], tuple(state["shape"]), getattr(torch, state["dtype"]))
+        return ResumePoint(state["done"], tuple(state["shape"]), getattr(torch, state["dtype"]))
 
     def commit(self, place: int, gradient: Tensor) -> None:
         """Note that all factors of stage `place` have been used; `gradient` are the gradients at its input."""

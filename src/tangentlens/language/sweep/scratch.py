@@ -134,7 +134,7 @@ def storage_error(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"what the sweep keeps cannot be read or written: {error}",
         where=str(path),
-        remedy="Make room on the disk, or remove the folder and begin again.",
+        remedy="Free space on the disk, or remove the folder and begin again.",
     )
 
 

@@ -59,7 +59,7 @@ def sweep(
         lm: from `language_model`.
         batch: input_ids (N, T) and, where windows are padded, attention_mask (N, T); position_ids (N, T) where they
             are not to count the real tokens.
-        groups: "weights" (every weight matrix of every block, each a group), "down_proj" (the paper's: the last matrix
+        groups: "weights" (every weight matrix of every block, each a group), "down_proj" (the last matrix
             of every MLP), a list of parameter names or patterns, or what `tl.entk` takes. Of an embedding that is tied
             to the head, only the uses on the way to the final hidden state count: the head's own is left out.
         geometry: "raw", "centred" or "fisher".
@@ -126,9 +126,9 @@ def _computed(problem: SweepProblem, workspace: Workspace, progress: Progress) -
     sample = sample_entries(problem, aimed) if options.check else None
     passing = backward_sweep(planned, inputs, aimed.values, workspace, progress)
     made = GroupKernels(options, aimed, sample, workspace.results)
-    for group, frames in complete(problem.groups, planned, passing):
-        made.take(group, frames)
-        del frames
+    for group, views in complete(problem.groups, planned, passing):
+        made.take(group, views)
+        del views
     made.check()
     if problem.versions() != versions:
         raise NumericalError(

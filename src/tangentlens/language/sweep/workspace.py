@@ -13,7 +13,7 @@ from tangentlens.language.sweep.results import FolderStore, MemoryStore, Results
 from tangentlens.language.sweep.scratch import InFiles, InMemory, Scratch, boundary
 
 _FORMAT = 3  # of what a folder holds; one of another format is refused
-_ENTRIES = 64  # of every parameter, that tell one model's weights from another's
+_ENTRIES = 64  # of every parameter, that distinguish one model's weights from another's
 
 
 class Workspace(NamedTuple):
@@ -24,11 +24,11 @@ class Workspace(NamedTuple):
 
     def start(self) -> tuple[int, Tensor | None]:
         """The first stage that is not done, and the gradients at its output; (0, None) at the beginning."""
-        reached = self.results.reached
-        if reached is None:
+        point = self.results.resume_point
+        if point is None:
             return 0, None
-        like = torch.empty(0, dtype=reached.dtype)
-        return reached.done, self.scratch.allocate(boundary(reached.done - 1), reached.shape, like)
+        like = torch.empty(0, dtype=point.dtype)
+        return point.done, self.scratch.allocate(boundary(point.done - 1), point.shape, like)
 
 
 def in_memory() -> Workspace:

@@ -180,7 +180,7 @@ class _Search:
 
 
 def _journal(stories: Stories, tagger: Tagger, rules: WindowRules, model_name: str, work: Path | None) -> Journal:
-    """What decides the word at a boundary: not the seed, the quotas or the number of windows of a story."""
+    """Keyed by all that decides the word at a boundary: no seed, no quotas, no number of windows of a story."""
     sizes = {"length": rules.length, "continuation": rules.continuation}
     made_from = {"text": dict(stories.source), "model": model_name, "labels": tagger.name, **sizes}
     return Journal(None if work is None else Path(work) / "candidates.jsonl", made_from)
