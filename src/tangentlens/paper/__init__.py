@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from tangentlens.language.analysis import evidence as language_evidence
-from tangentlens.language.analysis import measure as language
 from tangentlens.language.analysis import windows as language_windows
-from tangentlens.language.analysis.config import Config as LanguageConfig
 from tangentlens.paper.gemma import claims as gemma_claims
+from tangentlens.paper.gemma import measure as gemma
+from tangentlens.paper.gemma.config import Config as GemmaConfig
 from tangentlens.paper.mlp import claims as mlp_claims
 from tangentlens.paper.mlp import evidence as mlp_evidence
 from tangentlens.paper.mlp import measure as mlp
@@ -61,8 +61,8 @@ SETTINGS: Mapping[str, Setting] = {
         title=lambda _: "One hidden layer on modular addition",
     ),
     "language": Setting(
-        LanguageConfig,
-        language.measure,
+        GemmaConfig,
+        gemma.measure,
         language_windows.prepare,
         evidence=language_evidence.evidence,
         claims=gemma_claims.CLAIMS,
