@@ -34,6 +34,23 @@ class Measured:
     branches: int = 0
 
 
+@dataclass(frozen=True)
+class Code:
+    """A checkout's package.
+
+    Attributes:
+        files: every file.
+        functions: every function, those inside others included.
+        cycles: modules that import each other.
+        late: module -> modules of the package that it imports inside a function.
+    """
+
+    files: list[Measured]
+    functions: list[Measured]
+    cycles: list[tuple[str, ...]]
+    late: dict[str, set[str]]
+
+
 def code_lines(text: str, tree: ast.AST) -> set[int]:
     """Numbers of the lines that hold code."""
     found: set[int] = set()
@@ -133,26 +150,37 @@ def _read(folder: Path) -> dict[Path, tuple[ast.AST, set[int]]]:
     return {path: (trees[path], code_lines(text, trees[path])) for path, text in texts.items()}
 
 
+def measure(root: Path) -> Code:
+    """Size and imports of the package of a checkout."""
+    package, source = root / "src", _read(root / "src" / PACKAGE)
+    known = {_module(path, package) for path in source}
+    links = {_module(path, package): imports(tree, known) for path, (tree, _) in source.items()}
+    return Code(
+        [Measured(str(path.relative_to(root)), len(lines)) for path, (_, lines) in source.items()],
+        [each for path, (tree, lines) in source.items() for each in functions(path.relative_to(root), tree, lines)],
+        cycles({name: now - {name} for name, (now, _) in links.items()}),
+        {name: late for name, (_, late) in links.items() if late},
+    )
+
+
 def report(root: Path, longest: int) -> Iterator[str]:
     """The lines to print."""
-    source, tests = _read(root / "src" / PACKAGE), _read(root / "tests")
-    total, tested = (sum(len(lines) for _, lines in part.values()) for part in (source, tests))
-    yield f"src: {total} code lines in {len(source)} files; tests: {tested}, {tested / total:.2f} of src"
-    files = [Measured(str(path.relative_to(root)), len(lines)) for path, (_, lines) in source.items()]
-    found = [each for path, (tree, lines) in source.items() for each in functions(path.relative_to(root), tree, lines)]
-    yield _spread("code lines of a function", [each.lines for each in found])
-    yield _spread("code lines of a file", [each.lines for each in files])
-    yield _spread("arguments", [each.arguments for each in found])
-    yield _spread("cyclomatic complexity", [each.branches for each in found])
-    known = {_module(path, root / "src") for path in source}
-    links = {_module(path, root / "src"): imports(tree, known) for path, (tree, _) in source.items()}
-    round_trips = cycles({name: now - {name} for name, (now, _) in links.items()})
-    yield _counted("import cycles", [" and ".join(group) for group in round_trips])
-    yield _counted("late imports", [f"{name} in {place}" for place, (_, late) in links.items() for name in late])
-    for each in sorted(files, key=lambda each: -each.lines)[:longest]:
+    code = measure(root)
+    total, tested = (
+        sum(each.lines for each in code.files),
+        sum(len(lines) for _, lines in _read(root / "tests").values()),
+    )
+    yield f"src: {total} code lines in {len(code.files)} files; tests: {tested}, {tested / total:.2f} of src"
+    yield _spread("code lines of a function", [each.lines for each in code.functions])
+    yield _spread("code lines of a file", [each.lines for each in code.files])
+    yield _spread("arguments", [each.arguments for each in code.functions])
+    yield _spread("cyclomatic complexity", [each.branches for each in code.functions])
+    yield _counted("import cycles", [" and ".join(group) for group in code.cycles])
+    yield _counted("late imports", [f"{name} in {place}" for place, late in code.late.items() for name in sorted(late)])
+    for each in sorted(code.files, key=lambda each: -each.lines)[:longest]:
         yield f"  {each.lines:4} lines  {each.place}"
     for key in ("lines", "arguments", "branches"):
-        for each in sorted(found, key=lambda each: -getattr(each, key))[:longest]:
+        for each in sorted(code.functions, key=lambda each: -getattr(each, key))[:longest]:
             yield f"  {getattr(each, key):4} {key}  {each.place}"
 
 

@@ -45,3 +45,21 @@ def test_every_page_is_in_the_navigation():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
+GENERATED = {"docs/conformance.md", "docs/conformance-language-models.md"}
+TO_BE_WRAPPED = {
+    "docs/language-models.md",
+    "docs/reports.md",
+    "docs/statistics.md",
+    "docs/tutorials/language-model.md",
+    "experiments/gemma/README.md",
+}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped_at_100_columns(page):
+    if str(page.relative_to(ROOT)) not in GENERATED | TO_BE_WRAPPED:
+        text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
+        assert [line for line in text.splitlines() if len(line) > 100 and not line.startswith(("|", "    "))] == []

@@ -1,10 +1,14 @@
-"""A headless Chromium, driven through chromedriver's HTTP interface (W3C WebDriver) with the standard library."""
+"""A headless Chromium, driven through chromedriver's HTTP interface (W3C WebDriver) with the standard library.
+
+python tests/support/chromium.py    # exits with 1 and names what is missing, if something is
+"""
 
 import base64
 import contextlib
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -119,3 +123,8 @@ def _call(method: str, address: str, body: dict[str, Any] | None = None) -> Any:
     request = urllib.request.Request(address, data=content, method=method, headers={"Content-Type": "application/json"})
     with _OPENER.open(request, timeout=60) as response:
         return json.loads(response.read())["value"]
+
+
+if __name__ == "__main__":
+    missing = [name for name, path in (("chromium", BROWSER), ("chromedriver", DRIVER)) if path is None]
+    sys.exit(f"not on PATH: {', '.join(missing)}" if missing else 0)

@@ -1,37 +1,20 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print.
+
+A command imports what it runs once it is called, so that `--help` and `--version` wait for no torch.
+"""
 
 import itertools
-import json
 import shlex
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tangentlens import __version__
-from tangentlens.cli.console import Terminal, listening, reporting, start_logging
-from tangentlens.cli.printing import caveats, checks_table, comparison_tables, diagnosis, figures_table, shortfalls
-from tangentlens.config import changed_config, read_config
+from tangentlens.cli.changes import older_options, parsed_changes
+from tangentlens.cli.console import Terminal, listening, reporting, shown_path, start_logging
 from tangentlens.errors import InvalidInputError
-from tangentlens.language.doctor import examine
-from tangentlens.paper import about, experiments
-from tangentlens.pipeline import add_evidence
-from tangentlens.pipeline import run as run_config
-from tangentlens.report import build_report
-from tangentlens.report.cards.neuronpedia import write_neuronpedia
-from tangentlens.report.comparison import compare as compare_runs
-from tangentlens.report.comparison import summary
-from tangentlens.report.comparison_page import write_comparison
-from tangentlens.report.figure_files import write_figures
-from tangentlens.report.gallery import write_gallery
-from tangentlens.report.numbers import notes_by_seeds
-from tangentlens.report.page import shown_run
-from tangentlens.report.table_files import write_tables
-from tangentlens.store import open_run
-from tangentlens.store.run_folder import is_run
 
 app = typer.Typer(
     name="tangentlens",
@@ -74,6 +57,8 @@ def options_after_command(arguments: Sequence[str]) -> list[str]:
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
+        from tangentlens import __version__
+
         typer.echo(f"tangentlens {__version__}")
         raise typer.Exit
     return wanted
@@ -97,10 +82,14 @@ def demo(out: Out = None, overwrite: Overwrite = False, quiet: Quiet = False, ve
     """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal, resume=_command("demo", out, overwrite=out is not None)):
+        from tangentlens import pipeline
+        from tangentlens.config import read_config
+        from tangentlens.paper import experiments
+
         config = read_config(experiments.find("mlp").config).model_copy(update={"seeds": (0,)})
         folder, replace = out or Path("runs/demo"), overwrite or out is None
         with listening(terminal) as progress:
-            folder = run_config(config, folder, overwrite=replace, evidence=False, progress=progress)
+            folder = pipeline.run(config, folder, overwrite=replace, evidence=False, progress=progress)
         _summarise(terminal, folder)
 
 
@@ -118,10 +107,13 @@ def run(
     terminal = _terminal(quiet, verbose)
     again = _command(f"run {shlex.quote(str(config))}", out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
+        from tangentlens import pipeline
+        from tangentlens.config import read_config
+
         checked = read_config(config)
         folder = out or Path("runs") / _run_name(config, checked.model_dump()["setting"])
         with listening(terminal) as progress:
-            folder = run_config(
+            folder = pipeline.run(
                 checked, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
             )
         _summarise(terminal, folder)
@@ -143,18 +135,25 @@ def reproduce(
 ) -> None:
     """Run the paper's experiment with all its seeds and compare its figures with what is expected of them."""
     terminal = _terminal(quiet, verbose)
-    changes = [*(changes or ()), *_older_options(windows, groups, text)]
+    changes = [*(changes or ()), *older_options(windows, groups, text)]
     words = " ".join([f"reproduce {setting}", *(f"--set {shlex.quote(change)}" for change in changes)])
     again = _command(words, out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
-        for name in _chosen(setting):
+        from tangentlens import pipeline
+        from tangentlens.config import changed_config, read_config
+        from tangentlens.paper import experiments
+        from tangentlens.store.run_folder import is_run
+
+        for name in _chosen(setting, experiments.names()):
             folder = _reproduction_folder(name, setting, out)
             if setting == "all" and resume and not overwrite and is_run(folder):
                 terminal.say(f"{name} is complete already: {folder}")
                 continue
             with listening(terminal) as progress:
-                config = changed_config(read_config(experiments.find(name).config), _parsed(changes), where="options")
-                folder = run_config(
+                config = changed_config(
+                    read_config(experiments.find(name).config), parsed_changes(changes), where="options"
+                )
+                folder = pipeline.run(
                     config, folder, overwrite=overwrite, resume=resume, evidence=not no_evidence, progress=progress
                 )
             _summarise(terminal, folder)
@@ -170,8 +169,10 @@ def evidence(
     """Add nulls, interventions, baselines and verdicts to a stored run, from what it holds."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal, resume=_command(f"evidence {shlex.quote(str(run))}", None)):
+        from tangentlens import pipeline
+
         with listening(terminal) as progress:
-            add_evidence(run, overwrite=overwrite, progress=progress)
+            pipeline.add_evidence(run, overwrite=overwrite, progress=progress)
         _summarise(terminal, run)
 
 
@@ -195,17 +196,23 @@ def report(
     """Write report.html of a stored run again."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.paper import about
+        from tangentlens.report.cards.neuronpedia import write_neuronpedia
+        from tangentlens.report.figure_files import write_figures
+        from tangentlens.report.page import build_report, shown_run
+        from tangentlens.report.table_files import write_tables
+
         terminal.answer(str(build_report(run, text=not no_text, describe=about)))
         stored = shown_run(run, text=not no_text, describe=about)
         if tables:
             written = write_tables(stored, tables)
-            terminal.say(f"{len(written)} files of tables in {_shown(tables)}")
+            terminal.say(f"{len(written)} files of tables in {shown_path(tables)}")
         if figures:
             drawn = write_figures(stored, run / "figures", figures.split(","))
-            terminal.say(f"{len(drawn)} figures in {_shown(run / 'figures')}")
+            terminal.say(f"{len(drawn)} figures in {shown_path(run / 'figures')}")
         if cards:
             written = write_neuronpedia(stored, cards)
-            terminal.say(f"{len(written)} files of cards in {_shown(cards)}")
+            terminal.say(f"{len(written)} files of cards in {shown_path(cards)}")
 
 
 @app.command()
@@ -220,6 +227,13 @@ def compare(
     """Lay two runs side by side: where their configs differ, and their figures with intervals."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.cli.printing import comparison_tables
+        from tangentlens.paper import about
+        from tangentlens.report.comparison import compare as compare_runs
+        from tangentlens.report.comparison import summary
+        from tangentlens.report.comparison_page import write_comparison
+        from tangentlens.store import open_run
+
         found = compare_runs(open_run(first, about), open_run(second, about))
         if out:
             write_comparison(found, out)
@@ -227,7 +241,7 @@ def compare(
             terminal.out.print(*comparison_tables(found, found.figures if every else found.headline))
         terminal.answer(summary(found))
         if out:
-            terminal.answer(f"comparison: {_shown(out)}")
+            terminal.answer(f"comparison: {shown_path(out)}")
 
 
 @app.command()
@@ -243,8 +257,11 @@ def gallery(
     """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.paper import about
+        from tangentlens.report.gallery import write_gallery
+
         for page in write_gallery(runs, out, describe=about):
-            terminal.answer(_shown(page))
+            terminal.answer(shown_path(page))
 
 
 @app.command()
@@ -263,6 +280,9 @@ def doctor(
     """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.cli.printing import checks_table, diagnosis
+        from tangentlens.language.doctor import examine
+
         with listening(terminal) as progress:
             found = examine(
                 model, revision=revision, windows=windows, length=length, directions=directions, progress=progress
@@ -296,35 +316,7 @@ def _run_name(config: Path, setting: str) -> str:
     return setting if stem in ("", setting) else f"{setting}-{stem}"
 
 
-def _older_options(windows: int | None, groups: str | None, text: Path | None) -> list[str]:
-    """--windows, --groups and --text as changes of a config, which they stood for before --set."""
-    changes = [] if windows is None else [f"windows.count={windows}"]
-    if groups is not None:
-        named = [part.strip() for part in groups.split(",")]
-        changes.append(f"kernel.groups={json.dumps(named[0] if groups in ('down_proj', 'weights') else named)}")
-    if text is not None:
-        changes += ["text.source=file", f"text.file={json.dumps(str(text))}"]
-    return changes
-
-
-def _parsed(changes: Sequence[str]) -> dict[str, Any]:
-    """Dotted keys and their values: TOML where it is that, else text."""
-    pairs = [change.partition("=") for change in changes]
-    for key, equals, _ in pairs:
-        if not key.strip() or not equals:
-            raise InvalidInputError(f"{key!r} is no change", where="--set", remedy="Give KEY=VALUE.")
-    return {key.strip(): _value(value.strip()) for key, _, value in pairs}
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _chosen(setting: str) -> tuple[str, ...]:
-    known = experiments.names()
+def _chosen(setting: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if setting == "all":
         return known
     if setting not in known:
@@ -341,17 +333,6 @@ def _reproduction_folder(name: str, setting: str, out: Path | None) -> Path:
 
 
 def _summarise(terminal: Terminal, folder: Path) -> None:
-    """Headline figures, what falls short, what the computation noted, and the report's path."""
-    run = open_run(folder, about)
-    expected = tuple(row for row in run.about.expected if row.bounded)
-    if expected and not terminal.quiet:
-        terminal.out.print(figures_table(run, expected))
-        terminal.say(*shortfalls(run, expected), *caveats(run))
-    terminal.say(*(f"{seeds}: {note}" for seeds, note in notes_by_seeds(run.notes)))
-    terminal.answer(f"report: {_shown(folder / 'report.html')}")
+    from tangentlens.cli.printing import print_summary
 
-
-def _shown(path: Path) -> str:
-    """Relative to where the user stands, if the file lies below."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    print_summary(terminal, folder)

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -97,6 +98,12 @@ def listening(terminal: Terminal) -> Iterator[Progress]:
             yield _BarListener(bars)
     else:
         yield _LineListener(terminal.err)
+
+
+def shown_path(path: Path) -> str:
+    """A path relative to the working directory, if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 class _BarListener:

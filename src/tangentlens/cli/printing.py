@@ -2,17 +2,31 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
+from tangentlens.cli.console import Terminal, shown_path
 from tangentlens.language.doctor import Examination, Verdict
+from tangentlens.paper import about
 from tangentlens.report.comparison import Compared, Comparison, run_names, shown
-from tangentlens.report.numbers import mean_and_interval
-from tangentlens.store import StoredRun
+from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
+from tangentlens.store import StoredRun, open_run
 from tangentlens.store.about import Expectation
 
 _LINE_OF_KEY = 26  # characters
+
+
+def print_summary(terminal: Terminal, folder: Path) -> None:
+    """Print a run's headline figures, what falls short, what the computation noted, and the report's path."""
+    run = open_run(folder, about)
+    expected = tuple(row for row in run.about.expected if row.bounded)
+    if expected and not terminal.quiet:
+        terminal.out.print(figures_table(run, expected))
+        terminal.say(*shortfalls(run, expected), *caveats(run))
+    terminal.say(*(f"{seeds}: {note}" for seeds, note in notes_by_seeds(run.notes)))
+    terminal.answer(f"report: {shown_path(folder / 'report.html')}")
 
 
 def figures_table(run: StoredRun, expected: tuple[Expectation, ...]) -> Table:

@@ -300,3 +300,93 @@ def geometry_of(method: str) -> str:
 def family_of(stored: str) -> str:
     """What keys call a family of labels whose full name a run stores."""
     return {"morphology": "morph"}.get(stored, stored)
+
+
+BASELINE_SECONDS = f"{BASELINE}.seconds"
+
+
+class SweepCost(FigureKey):
+    """`seconds` and `products` of the sweep behind a method of a language model."""
+
+    form, usual = "sweep.{source}.{quantity}", "count"
+    source: str
+    quantity: str
+
+
+class SweepResidual(FigureKey):
+    """A statistic of the relative residuals of a sweep's modes; `compressed.largest`: on the compressed rows."""
+
+    form = "residual.{source}.{statistic}"
+    source: str
+    statistic: str
+
+
+class RankOneShare(FigureKey):
+    """A statistic of the share of each mode in its first singular direction."""
+
+    form = "rank_one_share.{source}.{statistic}"
+    source: str
+    statistic: str
+
+
+class WindowCount(FigureKey):
+    """Windows that a method scored."""
+
+    form, usual = "windows.{source}.count", "count"
+    source: str
+
+
+class ChoiceScore(FigureKey):
+    """Macro AUROC of one way to score modes, on the half `validation` of the train half or on the half `test`."""
+
+    form = "choice.{geometry}.{weights}.{scoring}.{half}"
+    geometry: str
+    weights: str
+    scoring: str
+    half: str
+
+
+class BestChoice(FigureKey):
+    """The same of the way that is best on the validation half."""
+
+    form = "choice.best.{half}"
+    half: str
+
+
+class GlobalP(FigureKey):
+    """p of the largest statistic over all labels of a method."""
+
+    form = "p_global.{source}"
+    source: str
+
+
+class NullMacro(FigureKey):
+    """Mean of a measure under permuted labels, over the labels of the first family."""
+
+    form = "null.{measure}.macro.{source}"
+    measure: str
+    source: str
+
+
+class LeadP(FigureKey):
+    """p of a method's lead over the baseline in such a mean."""
+
+    form = "p_lead.{measure}.{family}.macro.{source}"
+    measure: str
+    family: str
+    source: str
+
+
+class LabelLeadP(FigureKey):
+    """p of its lead for one label."""
+
+    form = "p_lead.{measure}.{family}.label.{label}.{source}"
+    measure: str
+    family: str
+    label: str
+    source: str
+
+
+def stored_family(family: str) -> str:
+    """The full name that a run stores for a family of labels: the inverse of `family_of`."""
+    return {"morph": "morphology"}.get(family, family)

@@ -25,7 +25,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Demand:
-    """Bytes that a sweep asks for.
+    """Bytes that a sweep takes.
 
     Attributes:
         model: the weights.
@@ -47,11 +47,11 @@ class Demand:
         """Where what grows with the windows lies in files that the system may drop from memory."""
         return self.model + max(self.pilot, min(_WORKSPACE, windows * self.graph))
 
-    def most(self, room: int) -> int:
+    def most(self, available: int) -> int:
         """The most windows that so many bytes hold."""
-        if self.model + self.pilot > room:
+        if self.model + self.pilot > available:
             return 0
-        left = room - self.model
+        left = available - self.model
         return max(0, (left - _WORKSPACE) // self.window, left // (self.window + self.graph))
 
 

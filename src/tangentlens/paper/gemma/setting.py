@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tangentlens.language.analysis.config import Config
 from tangentlens.language.analysis.evidence import evidence
-from tangentlens.language.analysis.measure import measure
 from tangentlens.language.analysis.windows import prepare
 from tangentlens.paper.gemma.claims import CLAIMS
+from tangentlens.paper.gemma.config import Config
+from tangentlens.paper.gemma.measure import measure
 from tangentlens.paper.setting import Setting
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from tangentlens import __version__, cli, pipeline
 from tangentlens.cli import app, options_after_command
 from tangentlens.paper import experiments
+from tangentlens.report import figure_files
 
 TINY = """setting = "mlp"
 seeds = [0]
@@ -194,7 +195,7 @@ def failing(error):
 
 @pytest.mark.usefixtures("tiny")
 def test_an_interrupted_run_says_how_to_resume(monkeypatch):
-    monkeypatch.setattr(cli, "run_config", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(pipeline, "run", failing(KeyboardInterrupt()))
     done = call("reproduce", "mlp", "--out", "my run", "--overwrite")
     assert done.exit_code == 1
     command = re.search(r"resume with: (.*)", done.stderr)
@@ -204,7 +205,7 @@ def test_an_interrupted_run_says_how_to_resume(monkeypatch):
 
 @pytest.mark.usefixtures("tiny")
 def test_an_unexpected_error_exits_with_1_and_shows_the_traceback_only_if_asked(monkeypatch):
-    monkeypatch.setattr(cli, "run_config", failing(ZeroDivisionError("division by zero")))
+    monkeypatch.setattr(pipeline, "run", failing(ZeroDivisionError("division by zero")))
     short, long = call("demo"), call("demo", "--verbose")
     assert (short.exit_code, long.exit_code) == (1, 1)
     assert "ZeroDivisionError" in short.stderr
@@ -228,7 +229,7 @@ def test_figures_are_written_into_the_run(monkeypatch):
         folder.mkdir()
         return tuple(folder / f"{run.setting}.{ending}" for ending in formats)
 
-    monkeypatch.setattr(cli, "write_figures", write)
+    monkeypatch.setattr(figure_files, "write_figures", write)
     Path("wide.toml").write_text(TINY)
     assert call("--quiet", "run", "wide.toml", "--no-evidence").exit_code == 0
     done = call("report", "runs/mlp-wide", "--figures", "pdf,png")
