@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, StoreError
-from tangentlens.kernels.factored.factors import Part
+from tangentlens.kernels.factored.factors import Factors as Part
 from tangentlens.language.model import language_model
 from tangentlens.language.sweep import backward as backward_sweep
 from tangentlens.language.sweep import compressed

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tangentlens.kernels.factored.factors import Axes, Part, materialise
+from tangentlens.kernels.factored.factors import Axes, materialise
+from tangentlens.kernels.factored.factors import Factors as Part
 from tangentlens.language.sweep.compressed import CompressedKernel, FrameParts
 from tangentlens.language.sweep.truncation import token_energy, truncated, without_negligible_positions
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.rayleigh_ritz import Projection, orthonormal_basis
-from tangentlens.kernels.factored.factors import Axes, Part
+from tangentlens.kernels.factored.factors import Axes
+from tangentlens.kernels.factored.factors import Factors as Part
 from tangentlens.language.sweep.compressed import CompressedKernel, FrameParts
 from tangentlens.language.sweep.truncation import truncated
 from tangentlens.records import Eigenpairs

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import InvalidInputError, UnsupportedModelError
-from tangentlens.kernels.allocation import freed_memory_kept
-from tangentlens.kernels.factored.factors import Part, part
+from tangentlens.kernels.factored.factors import Factors as Part
+from tangentlens.kernels.factored.factors import factors_of as part
 from tangentlens.kernels.tracing.plan import Plan, Strategy, make_plan
 from tangentlens.kernels.tracing.recording import Recording
 from tangentlens.language.batches import Batch
@@ -23,7 +23,8 @@ from tangentlens.language.sweep.compressed import FrameParts
 from tangentlens.language.sweep.memory import in_pieces
 from tangentlens.language.sweep.stages import HIDDEN, Chain, Stage
 from tangentlens.language.sweep.workspace import SweepWorkspace
-from tangentlens.models.functional import FunctionalModel, functional_model, take
+from tangentlens.models.functional import FunctionalModel, functional_model
+from tangentlens.models.inputs import take
 from tangentlens.progress import Progress
 
 # of one stage's graph, which decides how many windows are run at a time: with 16 of Gemma's, tensors stay in the cache
@@ -100,18 +101,17 @@ def backward_sweep(
     """
     first, kept = workspace.start()
     gradient: Tensor = cotangents if kept is None else kept
-    with freed_memory_kept():
-        for place in range(first, len(planned)):
-            below = None
-            if place < len(planned) - 1:
-                below = workspace.below(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
-            frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, workspace))
-            workspace.rest()
-            progress("sweep", place + 1, len(planned))
-            yield frames
-            del frames  # the factors of one stage are gigabytes: gone before those of the next are made
-            gradient = gradient if below is None else below
-            workspace.reached(place, gradient)
+    for place in range(first, len(planned)):
+        below = None
+        if place < len(planned) - 1:
+            below = workspace.below(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
+        frames = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, below, workspace))
+        workspace.rest()
+        progress("sweep", place + 1, len(planned))
+        yield frames
+        del frames  # the factors of one stage are gigabytes: gone before those of the next are made
+        gradient = gradient if below is None else below
+        workspace.reached(place, gradient)
 
 
 def _through(
@@ -181,12 +181,12 @@ def _rooms(pieces: Mapping[int, Part], total: int, workspace: SweepWorkspace) ->
 
 def _uses(planned: PlannedStage) -> tuple[int, ...]:
     plans = (planned.plan.parameters[name] for name in planned.names)
-    return tuple(sorted({i for plan in plans for frame in plan.frames for i in frame.uses}))
+    return tuple(sorted({i for plan in plans for frame in plan.views for i in frame.uses}))
 
 
 def _by_parameter(planned: PlannedStage, factors: Mapping[int, Part]) -> dict[str, tuple[FrameParts, ...]]:
     return {
-        full: tuple(FrameParts(tuple(factors[i] for i in frame.uses)) for frame in planned.plan.parameters[name].frames)
+        full: tuple(FrameParts(tuple(factors[i] for i in frame.uses)) for frame in planned.plan.parameters[name].views)
         for name, full in planned.names.items()
     }
 

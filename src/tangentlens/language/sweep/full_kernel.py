@@ -16,7 +16,7 @@ from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import forward_mode, without_advice
 from tangentlens.language.sweep.backward import PlannedStage
 from tangentlens.language.sweep.stages import HIDDEN
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
