@@ -60,7 +60,7 @@ def superposition(_folder: Path) -> dict[str, Any]:
 
 def language(folder: Path) -> dict[str, Any]:
     """A tiny model of random weights, a little trained, on stories from a file."""
-    import language_cases  # noqa: PLC0415 (needs the extra `language`)
+    from tests.support import language_cases  # noqa: PLC0415 (needs the extra `language`)
 
     language_cases.write_model(folder)
     return {
