@@ -114,10 +114,14 @@ def mlp_kernel(p: int) -> LinearOperator:
     return DenseOperator(kernel.dense().double(), name=f"dense, n = {p * p}")
 
 
-def matrix_free_kernel(p: int) -> LinearOperator:
-    model = QuadraticMLP(p, WIDTH, torch.Generator().manual_seed(0)).double()
-    kernel = tl.entk(model, one_hot_inputs(p).double(), check=False, method="matrix_free").total
-    return ProductOperator(lambda V: kernel @ V, (p * p, p * p), name=f"matrix-free, n = {p * p}")
+def matrix_free_kernel(examples: int) -> LinearOperator:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(examples, 64, generator=generator, dtype=torch.float64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.Tanh(), torch.nn.Linear(128, 4)).double()
+    kernel = tl.entk(model, inputs, check=False, method="matrix_free", groups="all").total
+    return ProductOperator(lambda V: kernel @ V, kernel.shape, name=f"matrix-free, n = {examples}")
 
 
 def compressed_kernel(windows: int, directions: int, positions: int, left: int, right: int) -> LinearOperator:
@@ -147,7 +151,7 @@ def solvers(repetitions: int) -> None:
         (lambda: mlp_kernel(29), (25, 200)),
         (lambda: mlp_kernel(53), (25, 200)),
         (lambda: mlp_kernel(79), (100,)),
-        (lambda: matrix_free_kernel(29), (25,)),
+        (lambda: matrix_free_kernel(800), (25,)),
         (lambda: compressed_kernel(96, 16, 8, 160, 64), (25,)),
     ]
     print("| operator | k |", " | ".join(SOLVERS), "|")
