@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tangentlens.controls.interventions.effects import Evaluation, Loss
-from tangentlens.models.functional import PickOutput
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site
 
 

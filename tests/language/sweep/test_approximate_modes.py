@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 
-from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import Factors
 from tangentlens.language.model import language_model
 from tangentlens.language.sweep import backward, compressed
 from tangentlens.language.sweep.approximate_modes import ApproximateModes, approximate_modes

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from tangentlens.kernels.factored.factors import Axes, materialise
-from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import Axes, Factors, materialise
 from tangentlens.language.sweep.compressed import CompressedKernel, ViewFactors
 from tangentlens.language.sweep.truncation import token_energy, truncated, without_negligible_positions
 

@@ -15,7 +15,7 @@ from tangentlens.controls.baselines.loss_kernel import loss_kernel_functions
 from tangentlens.controls.baselines.probe import probe_percent
 from tangentlens.errors import InvalidInputError
 from tangentlens.features.functions import random_functions
-from tangentlens.models.functional import Inputs, batch_size
+from tangentlens.models.inputs import Inputs, batch_size
 from tangentlens.models.sites import Site
 from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs

@@ -137,7 +137,7 @@ def _window_bytes(subject: Subject, names: Collection[str], directions: int) -> 
     block = subject.largest_block
     plan, hidden = block.planned.plan, block.inputs[HIDDEN][0]
     wanted = [plan.parameters[name] for name, full in block.planned.names.items() if full in names]
-    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.frames for i in frame.uses]
+    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.views for i in frame.uses]
     factors = sum(directions * result + operand for result, operand in sizes)
     return block.entering_bytes + hidden.element_size() * (2 * directions * hidden.numel() + factors)
 

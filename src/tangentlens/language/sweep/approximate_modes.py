@@ -10,8 +10,7 @@ from torch import Tensor
 
 from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.rayleigh_ritz import Projection, orthonormal_basis
-from tangentlens.kernels.factored.factors import Axes
-from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import Axes, Factors
 from tangentlens.language.sweep.compressed import CompressedKernel, ViewFactors
 from tangentlens.language.sweep.truncation import truncated
 from tangentlens.records import Eigenpairs

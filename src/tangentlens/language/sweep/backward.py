@@ -14,9 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
-from tangentlens.kernels.allocation import freed_memory_kept
-from tangentlens.kernels.factored.factors import Part as Factors
-from tangentlens.kernels.factored.factors import part as factors_of
+from tangentlens.kernels.factored.factors import Factors, factors_of
 from tangentlens.kernels.tracing.recording import Recording
 from tangentlens.language.sweep.compressed import ViewFactors
 from tangentlens.language.sweep.memory import in_pieces
@@ -24,7 +22,7 @@ from tangentlens.language.sweep.planning import PlannedStage
 from tangentlens.language.sweep.scratch import Scratch
 from tangentlens.language.sweep.stages import HIDDEN
 from tangentlens.language.sweep.workspace import Workspace
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 from tangentlens.progress import Progress
 
 # of one stage's graph, which decides how many windows are run at a time: with 16 windows of a model of 270M parameters
@@ -54,18 +52,17 @@ def backward_sweep(
     scratch, results = workspace
     first, kept = workspace.start()
     gradient: Tensor = cotangents if kept is None else kept
-    with freed_memory_kept():
-        for place in range(first, len(planned)):
-            pulled = None
-            if place < len(planned) - 1:
-                pulled = scratch.input_gradients(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
-            views = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, pulled, scratch))
-            scratch.release()
-            progress("sweep", place + 1, len(planned))
-            yield views
-            del views  # the factors of one stage are gigabytes: gone before those of the next are made
-            gradient = gradient if pulled is None else pulled
-            results.commit(place, gradient)
+    for place in range(first, len(planned)):
+        pulled = None
+        if place < len(planned) - 1:
+            pulled = scratch.input_gradients(place, (len(gradient), *inputs[place][HIDDEN].shape), gradient)
+        views = _by_parameter(planned[place], _through(planned[place], inputs[place], gradient, pulled, scratch))
+        scratch.release()
+        progress("sweep", place + 1, len(planned))
+        yield views
+        del views  # the factors of one stage are gigabytes: gone before those of the next are made
+        gradient = gradient if pulled is None else pulled
+        results.commit(place, gradient)
 
 
 def _through(
@@ -137,11 +134,11 @@ def _allocated(pieces: Mapping[int, Factors], total: int, scratch: Scratch) -> d
 
 def _uses(planned: PlannedStage) -> tuple[int, ...]:
     plans = (planned.plan.parameters[name] for name in planned.names)
-    return tuple(sorted({i for plan in plans for view in plan.frames for i in view.uses}))
+    return tuple(sorted({i for plan in plans for view in plan.views for i in view.uses}))
 
 
 def _by_parameter(planned: PlannedStage, factors: Mapping[int, Factors]) -> dict[str, tuple[ViewFactors, ...]]:
     return {
-        full: tuple(ViewFactors(tuple(factors[i] for i in view.uses)) for view in planned.plan.parameters[name].frames)
+        full: tuple(ViewFactors(tuple(factors[i] for i in view.uses)) for view in planned.plan.parameters[name].views)
         for name, full in planned.names.items()
     }

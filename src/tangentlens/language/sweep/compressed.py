@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import Factors
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 

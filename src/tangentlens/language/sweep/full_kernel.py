@@ -20,7 +20,7 @@ from tangentlens.language.geometry import LogitGeometry
 from tangentlens.language.sweep.planning import PlannedStage, stage_inputs
 from tangentlens.language.sweep.scratch import InMemory
 from tangentlens.language.sweep.stages import HIDDEN, Chain
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 

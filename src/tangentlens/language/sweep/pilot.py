@@ -137,7 +137,7 @@ def _moves(pilot: Pilot, rows: Int[Tensor, " n"], rough: Float[Tensor, "d r"]) -
     """
     generator = torch.Generator().manual_seed(pilot.seed)
     views_of = {
-        full: (stage.plan.parameters[name].frames, stage.view.trainable[name])
+        full: (stage.plan.parameters[name].views, stage.view.trainable[name])
         for stage in reversed(pilot.planned)
         for name, full in stage.names.items()
     }

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
-from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.groups import Group
 from tangentlens.language.batches import Batch
 from tangentlens.language.model import LanguageModel
@@ -62,7 +61,7 @@ def refine(
     pairs = swept.modes_of(group).pairs
     start = swept.lift(pairs.vectors).flatten(0, 1)
     members = Group(group, swept.members[group])
-    with plain_torch(), freed_memory_kept():
+    with plain_torch():
         working, batch = prepared(lm, batch)
         chain, planned = planned_chain(working, batch, [members])
         kernel = full_kernel(chain, planned, batch, swept.geometry, members)

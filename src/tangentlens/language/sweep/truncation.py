@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Part as Factors
+from tangentlens.kernels.factored.factors import Factors
 
 _WORTH_A_COPY = 0.75  # of the positions, at most: a copy that hardly saves products would double the memory
 _SAMPLE = 2**14  # pairs that the second moments are estimated from
