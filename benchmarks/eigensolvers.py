@@ -1,5 +1,7 @@
-"""The eigensolvers: full spectrum of a small kernel, leading modes of a large one, warm starts along training.
+"""The eigensolvers: a table of solvers and operators, the linear algebra beneath them, and warm starts along training.
 
+    python benchmarks/eigensolvers.py solvers                   # the table of docs/eigensolvers.md
+    python benchmarks/eigensolvers.py libraries                 # torch beside numpy and scipy, in the solvers' shapes
     python benchmarks/eigensolvers.py spectrum                  # N = 841, all modes
     python benchmarks/eigensolvers.py leading --p 113 --modes 500 --blocks 32 64 128
     python benchmarks/eigensolvers.py warm --every 1 --tol 1e-3
@@ -14,8 +16,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
@@ -23,7 +29,7 @@ import tangentlens as tl
 from tangentlens.eigen.blas import multiply
 from tangentlens.eigen.block_lanczos import block_lanczos, block_size
 from tangentlens.eigen.dense import dense_eigenpairs
-from tangentlens.operators import DenseOperator, ProductOperator
+from tangentlens.operators import DenseOperator, LinearOperator, ProductOperator
 from tangentlens.paper.mlp.network import QuadraticMLP
 from tangentlens.paper.modular_addition.data import labels, one_hot_inputs, train_test_split
 from tangentlens.paper.training import TrainingConfig, mean_squared_error, train
@@ -68,6 +74,131 @@ def kernel_at_initialisation(p: int) -> Tensor:
     return K.div_(WIDTH**2)
 
 
+Pairs = tuple[Tensor, Tensor]  # values and vectors, in any order
+
+
+def lapack(op: LinearOperator, k: int, driver: str, **subset: tuple[int, int]) -> Pairs:
+    values, vectors = scipy.linalg.eigh(op.dense().numpy(), driver=driver, check_finite=False, **subset)
+    return torch.from_numpy(values[-k:]), torch.from_numpy(np.ascontiguousarray(vectors[:, -k:]))
+
+
+def eigsh(op: LinearOperator, k: int) -> Pairs:
+    matrix = op.matrix.numpy() if isinstance(op, DenseOperator) else op.to_scipy()
+    start = np.random.default_rng(0).standard_normal(op.shape[0])
+    values, vectors = scipy.sparse.linalg.eigsh(matrix, k, which="LA", tol=1e-6, v0=start)
+    return torch.from_numpy(values), torch.from_numpy(vectors)
+
+
+def lobpcg(op: LinearOperator, k: int) -> Pairs:
+    torch.manual_seed(0)
+    return torch.lobpcg(op.dense(), k, largest=True, tol=1e-8, niter=200)
+
+
+def ours(op: LinearOperator, k: int) -> Pairs:
+    pairs = block_lanczos(op, k, 1e-6)
+    return pairs.values, pairs.vectors
+
+
+SOLVERS: dict[str, Callable[[LinearOperator, int], Pairs]] = {
+    "block Lanczos": ours,
+    "eigsh": eigsh,
+    "LAPACK evr, subset": lambda op, k: lapack(op, k, "evr", subset_by_index=(op.shape[0] - k, op.shape[0] - 1)),
+    "LAPACK evd": lambda op, k: lapack(op, k, "evd"),
+    "torch.lobpcg": lobpcg,
+}
+
+
+def mlp_kernel(p: int) -> LinearOperator:
+    model = QuadraticMLP(p, WIDTH, torch.Generator().manual_seed(0))
+    kernel = tl.entk(model, one_hot_inputs(p), check=False, method="factored").total
+    return DenseOperator(kernel.dense().double(), name=f"dense, n = {p * p}")
+
+
+def matrix_free_kernel(examples: int) -> LinearOperator:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(examples, 64, generator=generator, dtype=torch.float64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.Tanh(), torch.nn.Linear(128, 4)).double()
+    kernel = tl.entk(model, inputs, check=False, method="matrix_free", groups="all").total
+    return ProductOperator(lambda V: kernel @ V, kernel.shape, name=f"matrix-free, n = {examples}")
+
+
+def compressed_kernel(windows: int, directions: int, positions: int, left: int, right: int) -> LinearOperator:
+    """J J^T with rows (window, direction) from factors, as the sweep of a language model multiplies it; a spectrum that
+    falls by powers."""
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(windows * positions, left, generator=generator, dtype=torch.float64)
+    A *= torch.arange(1, left + 1) ** -0.5
+    B = torch.randn(windows, directions, positions * right, generator=generator, dtype=torch.float64)
+    B *= torch.arange(1, directions + 1)[:, None] ** -1.0
+    n = windows * directions
+
+    def product(V: Tensor) -> Tensor:
+        k = V.shape[1]
+        mixed = torch.bmm(V.reshape(windows, directions, k).mT, B)  # (N, k, T B)
+        tokens = mixed.reshape(windows, k, positions, right).transpose(1, 2).reshape(windows * positions, k * right)
+        gradients = A.T @ tokens
+        seen = (A @ gradients).reshape(windows, positions, k, right).permute(0, 1, 3, 2)
+        return torch.bmm(B, seen.reshape(windows, positions * right, k)).reshape(n, k)
+
+    return ProductOperator(product, (n, n), name=f"compressed sweep, n = {n}")
+
+
+def solvers(repetitions: int) -> None:
+    """A row for each operator and k: CPU seconds of every solver, and the largest relative residual of its pairs."""
+    cases: list[tuple[Callable[[], LinearOperator], tuple[int, ...]]] = [
+        (lambda: mlp_kernel(29), (25, 200)),
+        (lambda: mlp_kernel(53), (25, 200)),
+        (lambda: mlp_kernel(79), (100,)),
+        (lambda: matrix_free_kernel(800), (25,)),
+        (lambda: compressed_kernel(96, 16, 8, 160, 64), (25,)),
+    ]
+    print("| operator | k |", " | ".join(SOLVERS), "|")
+    print("|---|---:|" + "---:|" * len(SOLVERS), flush=True)
+    for make, ks in cases:
+        op = make()
+        for k in ks:
+            cells = [_cell(solve, op, k, repetitions) for solve in SOLVERS.values()]
+            print(f"| {op.name} | {k} |", " | ".join(cells), "|", flush=True)
+
+
+def _cell(solve: Callable[[LinearOperator, int], Pairs], op: LinearOperator, k: int, repetitions: int) -> str:
+    timing = timed(lambda: solve(op, k), 1)
+    if timing.wall < 5:  # a longer run is its own median
+        timing = timed(lambda: solve(op, k), repetitions)
+    values, vectors = timing.result
+    if len(values) < k:
+        return f"{timing.cpu:.3g} s, {len(values)} pairs"
+    worst = ((op @ vectors - vectors * values).norm(dim=0) / values.abs()).max()
+    return f"{timing.cpu:.3g} s, {float(worst):.0e}"
+
+
+def libraries(repetitions: int) -> None:
+    """CPU milliseconds of products and of whole eigendecompositions, by torch and by numpy or scipy."""
+    print("| operation | torch | numpy, scipy | ratio |\n|---|---:|---:|---:|")
+    for n in (841, 2809, 6241):
+        K = torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        K += K.T.clone()
+        for columns in (16, 32, 64, 128):
+            V = torch.randn(n, columns, dtype=torch.float64)
+            by_torch = timed(partial(torch.mm, K, V), 5 * repetitions)
+            _print_pair(
+                f"product, n = {n}, {columns} columns",
+                by_torch,
+                timed(partial(np.dot, K.numpy(), V.numpy()), 5 * repetitions),
+            )
+        if n < 6241:
+            by_torch = timed(partial(torch.linalg.eigh, K), repetitions)
+            by_scipy = timed(partial(scipy.linalg.eigh, K.numpy(), driver="evd", check_finite=False), repetitions)
+            _print_pair(f"eigendecomposition, n = {n}", by_torch, by_scipy)
+
+
+def _print_pair(name: str, first: Timing[object], second: Timing[object]) -> None:
+    ratio = first.cpu / second.cpu
+    print(f"| {name} | {1e3 * first.cpu:.3g} ms | {1e3 * second.cpu:.3g} ms | {ratio:.2f} |", flush=True)
+
+
 def product_rate(K: Tensor, columns: int) -> float:
     """Operations per second of K times `columns` columns, by the library the solver uses: the best of five runs, for a
     floor must not count what else the machine was doing."""
@@ -76,7 +207,7 @@ def product_rate(K: Tensor, columns: int) -> float:
 
 
 def spectrum(p: int, repetitions: int) -> None:
-    """All modes, certificate included, against LAPACK's 4/3 n^3 + 4/3 n^3 + 2 n^3 + 2 n^3 operations."""
+    """All modes, residuals included, beside LAPACK's 4/3 n^3 + 4/3 n^3 + 2 n^3 + 2 n^3 operations."""
     K = kernel_at_initialisation(p)
     n = len(K)
     timing = timed(lambda: dense_eigenpairs(DenseOperator(K), n, 1e-6), repetitions)
@@ -96,7 +227,7 @@ def leading(p: int, modes: int, blocks: list[int], repetitions: int) -> None:
         basis, rate = pairs.products - modes, product_rate(K, block)
         operations = {
             "products": 2 * n**2 * basis,
-            "certificate": 2 * n**2 * modes,
+            "residuals": 2 * n**2 * modes,
             "orthogonality": 4 * n * basis**2,  # two passes of 4 n m b
             "projected problems": 9 * basis**3 / (1 - 1.1**-3),  # at every tenth more columns
             "vectors": 2 * n * basis * modes,
@@ -123,7 +254,7 @@ def checkpoints(p: int, every: int, epochs: int) -> Iterator[tuple[int, Tensor]]
 
 
 def warm(p: int, modes: int, tol: float, every: int, epochs: int) -> None:
-    """Products of a cold and of a warm solve at each checkpoint; the certificate counts on both sides."""
+    """Products of a cold and of a warm solve at each checkpoint; the residuals count on both sides."""
     before, ratios = None, []
     for epoch, K in checkpoints(p, every, epochs):
         op = DenseOperator(K)
@@ -138,7 +269,7 @@ def warm(p: int, modes: int, tol: float, every: int, epochs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=["spectrum", "leading", "warm"])
+    parser.add_argument("case", choices=["solvers", "libraries", "spectrum", "leading", "warm"])
     parser.add_argument("--p", type=int, default=None, help="modulus; 29, or 113 for the large kernel")
     parser.add_argument("--modes", type=int, default=None, help="leading modes; 500, or 25 for warm starts")
     parser.add_argument("--blocks", type=int, nargs="*", default=[], help="block sizes; by default the solver's own")
@@ -147,7 +278,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="epochs between checkpoints")
     parser.add_argument("--epochs", type=int, default=200, help="epochs of training")
     options = parser.parse_args()
-    if options.case == "spectrum":
+    if options.case == "solvers":
+        solvers(options.repetitions)
+    elif options.case == "libraries":
+        libraries(options.repetitions)
+    elif options.case == "spectrum":
         spectrum(options.p or 29, options.repetitions)
     elif options.case == "leading":
         leading(options.p or 113, options.modes or 500, options.blocks, options.repetitions)

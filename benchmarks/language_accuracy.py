@@ -25,15 +25,16 @@ from tangentlens.language.analysis.config import KernelConfig
 from tangentlens.language.model import LanguageModel, working_copy
 from tangentlens.language.sweep.fisher import logit_geometry
 from tangentlens.language.sweep.groups import resolve_language_groups
-from tangentlens.language.sweep.passes import planned_chain, stage_inputs
 from tangentlens.language.sweep.pilot import Pilot, pilot_directions
+from tangentlens.language.sweep.planning import planned_chain, stage_inputs
 from tangentlens.language.sweep.refinement import RefinedModes
+from tangentlens.language.sweep.scratch import InMemory
 from tangentlens.language.sweep.sweep import Sweep
-from tangentlens.language.sweep.workspace import InMemory
 from tangentlens.language.windows.file import read_windows, write_windows
 from tangentlens.language.windows.labelling import tagger
-from tangentlens.language.windows.search import PAPER_POS, WindowRules, build_windows
+from tangentlens.language.windows.search import WindowRules, build_windows
 from tangentlens.language.windows.text import file_stories
+from tangentlens.paper.gemma.config import PARTS_OF_SPEECH
 
 
 def main() -> None:
@@ -124,7 +125,7 @@ def windows(lm: LanguageModel, options: argparse.Namespace) -> Tensor:
     path = options.work / "windows.safetensors"
     if not path.exists():
         options.work.mkdir(parents=True, exist_ok=True)
-        quotas = dict.fromkeys(PAPER_POS, options.windows // len(PAPER_POS))
+        quotas = dict.fromkeys(PARTS_OF_SPEECH, options.windows // len(PARTS_OF_SPEECH))
         found = build_windows(
             file_stories(options.text), lm.model, lm.tokenizer, tagger(), WindowRules(quotas=quotas), work=options.work
         )

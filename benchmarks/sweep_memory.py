@@ -17,7 +17,7 @@ import torch
 
 import tangentlens as tl
 from tangentlens.language.analysis.config import KernelConfig
-from tangentlens.language.sweep import workspace as sweep_workspace
+from tangentlens.language.sweep import scratch
 
 _EVERY = 0.2  # seconds
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--free", type=float, help="GB; what the machine says where this is left out")
     options = parser.parse_args()
     if options.free is not None:
-        sweep_workspace.free_memory = lambda _device: int(options.free * 2**30)
+        scratch.free_memory = lambda _device: int(options.free * 2**30)
     lm = tl.language_model(options.model)
     generator = torch.Generator().manual_seed(0)
     batch = {"input_ids": torch.randint(1000, 50_000, (options.windows, options.length), generator=generator)}

@@ -3,14 +3,14 @@
     python benchmarks/warm_start.py                  # a minute of training, then 5 pairs of neighbouring checkpoints
     python benchmarks/warm_start.py --epochs 4000 --every 20
 
-Counted are columns multiplied by the kernel, the k of the certificate included on both sides. For each parameter,
+Counted are columns multiplied by the kernel, the k of the residuals included on both sides. For each parameter,
 number of modes k and tolerance:
 
     cold      `top_eigenpairs` by block Lanczos from random columns
     warm      the same, started from the eigenvectors of the checkpoint before: it also pays 16 columns that look for a
               mode the start lacks
     perfect   started from the eigenvectors sought, without that search: 2 k, one product to project and one to
-              certify. No start can do with fewer, so cold / perfect is the most that could be saved.
+              give the residuals. No start can do with fewer, so cold / perfect is the most that could be saved.
 
 The kernels' spectra fall so fast that a cold solve takes few products a mode; a start saves the digits that it brings
 and no more, log(change of the space) out of log(tolerance).

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """Leading eigenpairs of a symmetric operator K, each with its certificate.
+    """Leading eigenpairs of a symmetric operator K, each with its residual.
 
     Attributes:
         values: (k,) eigenvalues, descending, float64.
@@ -19,7 +19,7 @@ class Eigenpairs:
         residuals: (k,) true relative residuals ||K v - lambda v|| / |lambda| (0 / 0 counts as 0), from one
             product with K after the solve.
         converged: (k,) whether the residual is at most the tolerance asked for.
-        products: number of columns that were multiplied by K, the certificate's own included.
+        products: number of columns that were multiplied by K, the residual check's own included.
         eps: relative rounding of the products with K: machine epsilon of the operator's dtype.
     """
 
@@ -108,7 +108,7 @@ class SubspaceOverlap:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a result, with what is needed to judge it.
+    """One number of a result, with its uncertainty.
 
     Attributes:
         value: the number; the mean where there are several.

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tangentlens.alignment.ranking import AUROC, AVERAGE_PRECISION, Criterion, enrichment, precision_at_quota
 from tangentlens.alignment.selection import (
+    best_over_layers,
     held_out_statistic,
     layers_chosen_on_train,
-    paper_best_over_layers,
     select_modes,
 )
 from tangentlens.errors import InvalidInputError, NumericalError
@@ -63,7 +63,7 @@ def test_equals_a_plain_loop_over_layers_modes_and_signs(seed: int, criterion: s
 
 def test_layers_are_chosen_on_train_or_as_the_paper_does() -> None:
     per_layer = select_modes(*problem(0))
-    honest, paper = layers_chosen_on_train(per_layer), paper_best_over_layers(per_layer)
+    honest, paper = layers_chosen_on_train(per_layer), best_over_layers(per_layer)
     for label in range(3):
         layer = int(per_layer.train_score[:, label].argmax())
         assert honest.layer[label] == layer

@@ -12,7 +12,7 @@ from tangentlens.kernels.tracing.layouts import Layout
 from tests.support.model_grammar.oracle import computed, judge
 from tests.support.model_grammar.specs import Spec
 
-entk, probing = import_module("tangentlens.kernels.entk"), import_module("tangentlens.kernels.tracing.probing")
+entk, pilots = import_module("tangentlens.kernels.entk"), import_module("tangentlens.kernels.tracing.pilots")
 
 MERGED = [
     Spec(pieces=("position-major linear",), T=4, seed=1),
@@ -57,11 +57,11 @@ def _without_cross_terms(first, second, sizes, **options):
     return sum(_contract([a], [b], sizes, **options) for a, b in pairs)
 
 
-_part, _contract = collecting.part, factored.contract
+_part, _contract = collecting.factors_of, factored.contract
 FAULTS = [
-    *((collecting, "part", _swapped, spec) for spec in MERGED),
+    *((collecting, "factors_of", _swapped, spec) for spec in MERGED),
     *((factored, "contract", _without_cross_terms, spec) for spec in TIED),
-    *((collecting, "part", _scaled, spec) for spec in PLAIN),
+    *((collecting, "factors_of", _scaled, spec) for spec in PLAIN),
 ]
 faults = pytest.mark.parametrize(
     ("module", "name", "fault", "spec"), FAULTS, ids=lambda value: getattr(value, "__name__", str(value))
@@ -92,9 +92,9 @@ def test_the_comparison_with_the_oracle_catches_it(module, name, fault, spec, mo
 @pytest.mark.parametrize("spec", MERGED[:4], ids=str)
 def test_a_layout_that_is_guessed_is_not_used(spec, monkeypatch):
     """The first candidate in the place of the proven one: the pilots' own gradients expose it, or the check does."""
-    monkeypatch.setattr(probing, "prove_layout", lambda axis, more, *_: Layout(axis, _per_example(more, axis), 1))
+    monkeypatch.setattr(pilots, "prove_layout", lambda axis, more, *_: Layout(axis, _per_example(more, axis), 1))
     assert judge(spec, method="factored").outcome in ("agreed", "refused")
-    monkeypatch.setattr(probing, "prove_layout", lambda axis, more, *_: Layout(axis, 1, _per_example(more, axis)))
+    monkeypatch.setattr(pilots, "prove_layout", lambda axis, more, *_: Layout(axis, 1, _per_example(more, axis)))
     assert judge(spec, method="factored").outcome in ("agreed", "refused")
 
 
@@ -104,7 +104,7 @@ def _per_example(evidence, axis):
 
 @pytest.mark.parametrize("spec", PLAIN, ids=str)
 def test_a_check_that_sees_nothing_is_caught_by_the_comparison(spec, monkeypatch):
-    monkeypatch.setattr(collecting, "part", _scaled)
+    monkeypatch.setattr(collecting, "factors_of", _scaled)
     monkeypatch.setattr(entk, "check_entries", lambda *_: 0.0)
     assert computed(spec, method="factored").check == 0
     assert judge(spec, method="factored").outcome == "failed"

@@ -44,6 +44,7 @@ def test_small_matrices_go_dense_and_large_ones_iterate():
     small, large = torch.zeros(841, 841, dtype=torch.float64), torch.zeros(1).expand(12_769, 12_769)
     assert dense_is_cheaper(DenseOperator(small), 841)
     assert dense_is_cheaper(DenseOperator(small), 113)
+    assert dense_is_cheaper(DenseOperator(small), 25)
     assert not dense_is_cheaper(DenseOperator(large), 500)
     assert dense_is_cheaper(ScaledOperator(SumOperator([DenseOperator(small), DenseOperator(small)]), 0.5), 113)
     assert not dense_is_cheaper(SumOperator([DenseOperator(small), as_product(small)]), 25)
@@ -149,7 +150,7 @@ def test_an_inconsistent_product_is_refused():
         block_lanczos(faulty(with_spectrum(SLOW_DECAY), 4, lambda W: 1.001 * W), 10, 1e-6)
 
 
-def test_a_wrong_certificate_product_shows_in_the_residual():
+def test_a_wrong_last_product_shows_in_the_residual():
     matrix = with_spectrum(torch.linspace(2, 1, 40))
     wrong = 1 + 1e-3 * uniform(40)[:, None]
     op, columns = counted(matrix)
@@ -159,11 +160,11 @@ def test_a_wrong_certificate_product_shows_in_the_residual():
     assert float(pairs.residuals.min()) > 1e-4
 
 
-def test_a_matrix_wrong_by_a_thousandth_shows_when_its_pairs_are_certified_against_the_right_one():
+def test_a_matrix_wrong_by_a_thousandth_shows_in_residuals_of_the_right_one():
     right, wrong = with_spectrum(torch.linspace(2, 1, 40)), with_spectrum(torch.linspace(2, 1, 40) * 1.001)
     calls = []
 
-    def multiply(V):  # right in the certificate alone
+    def multiply(V):  # right in the residuals' product alone
         calls.append(V)
         return (right if len(calls) == steps else wrong) @ V
 

@@ -265,7 +265,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("options", [{}, {"modes": 2}])
 def test_a_fault_in_the_factors_is_caught_with_the_groups_name(llama, monkeypatch, fault, options):
-    whole = backward_sweep._part
+    whole = backward_sweep._factors
 
     def wrong(planned, recording, index, gradients, n):
         found = whole(planned, recording, index, gradients, n)
@@ -274,7 +274,7 @@ def test_a_fault_in_the_factors_is_caught_with_the_groups_name(llama, monkeypatc
         left, right = fault(found)
         return replace(found, left=left, right=right)
 
-    monkeypatch.setattr(backward_sweep, "_part", wrong)
+    monkeypatch.setattr(backward_sweep, "_factors", wrong)
     lm = language_model(llama)
     with pytest.raises(NumericalError, match=rf"differ from plain autograd by up to .* \[{DOWN}\]"):
         tl.sweep(lm, zoo.windows(12), groups="weights", directions=5, geometry="fisher", **options)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tangentlens.config import config_text, read_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.paper import experiments
-from tangentlens.paper.experiments import Expectation, config_differences, find, names, read_expectations
+from tangentlens.paper.experiments import config_differences, find, names, read_expectations
 from tangentlens.records import Figure
+from tangentlens.store.about import Expectation
 
 
 @pytest.mark.parametrize("name", names())

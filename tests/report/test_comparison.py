@@ -15,6 +15,7 @@ from tangentlens.records import Figure
 from tangentlens.report.comparison import Compared, Comparison, compare, run_names, summary
 from tangentlens.report.comparison_page import render_comparison, write_comparison
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import About
 from tests.support.synthetic_run import CONFIG, store_run, synthetic_measurement
 
 
@@ -101,7 +102,7 @@ def test_the_headline_is_what_the_experiment_expects_something_of(runs):
     found = compare(*runs)
     assert {"overlap.sum.percent", "grokking.onset_epoch"} <= {each.key for each in found.headline}
     assert len(found.headline) < len(found.figures)
-    other = compare(*(replace(run, config={"setting": "other"}) for run in runs))
+    other = compare(*(replace(run, config={"setting": "other"}, about=About("other")) for run in runs))
     assert other.headline == other.figures
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.report.gallery import PLOTLY, write_gallery
+from tangentlens.store.about import About, write_about
 from tests.support.chromium import BROWSER, DRIVER, browse
 from tests.support.synthetic_language_run import CONFIG as LANGUAGE
 from tests.support.synthetic_language_run import language_measurement, store_language_run
@@ -46,6 +47,9 @@ def test_two_runs_of_a_setting_and_settings_without_a_place_are_refused_and_noth
     other = store_run(tmp_path / "other", [synthetic_measurement(0)], CONFIG.replace('"mlp"', '"../../mlp"'))
     with pytest.raises(InvalidInputError, match="no place for the setting"):
         write_gallery([mlp, other], tmp_path / "gallery")
+    write_about(other, About("Elsewhere", experiment="../../mlp"))
+    with pytest.raises(InvalidInputError, match="no place for the setting"):
+        write_gallery([other], tmp_path / "gallery")
     with pytest.raises(InvalidInputError, match="not a run"):
         write_gallery([mlp, tmp_path], tmp_path / "gallery")
     assert not (tmp_path / "gallery").exists()

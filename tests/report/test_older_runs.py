@@ -13,7 +13,7 @@ from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.comparison import compare
 from tangentlens.report.page import build_report, render
-from tangentlens.report.sections import SECTIONS, claims, headline, interventions, leaderboard, overview, superposition
+from tangentlens.report.sections import SECTIONS, claims, headline, interventions, leaderboard, overview, recovery
 from tangentlens.report.table_files import tables_of
 from tangentlens.store import StoredRun, open_run
 from tests.support.synthetic_language_run import language_measurement, store_language_run
@@ -80,8 +80,8 @@ def test_a_damaged_file_is_still_an_error(folder):
         build_report(folder)
 
 
-def judged(run: StoredRun, *absent: str) -> StoredRun:
-    """The run with every claim judged; `absent` names keys of figures that it lacks."""
+def evaluated(run: StoredRun, *absent: str) -> StoredRun:
+    """The run with every claim evaluated; `absent` names keys of figures that it lacks."""
     figures = {
         f"claim.{claim.name}.{part}": Figure(1.0, (0.5, 1.5), 2, (0, 1), "verdict" if part == "verdict" else "percent")
         for claim in CLAIMS
@@ -93,16 +93,16 @@ def judged(run: StoredRun, *absent: str) -> StoredRun:
 
 @pytest.mark.parametrize("part", PARTS[:-1])
 def test_a_claim_without_one_of_its_numbers_is_shown_without(run, part):
-    blocks = claims.SECTION.blocks(judged(run, f"claim.{CLAIMS[0].name}.{part}"))
+    blocks = claims.SECTION.blocks(evaluated(run, f"claim.{CLAIMS[0].name}.{part}"))
     assert "Of some claims the run does not hold" in texts(blocks)
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert len(table.rows) == len(CLAIMS)
 
 
 def test_claims_that_are_newer_than_the_run_are_counted(run):
-    newest = judged(run, *(f"claim.{CLAIMS[-1].name}.{part}" for part in PARTS))
-    assert "One claim of this version the run does not judge." in texts(claims.SECTION.blocks(newest))
-    assert "does not judge" not in texts(claims.SECTION.blocks(judged(run)))
+    newest = evaluated(run, *(f"claim.{CLAIMS[-1].name}.{part}" for part in PARTS))
+    assert "One claim of this version the run does not evaluate." in texts(claims.SECTION.blocks(newest))
+    assert "does not evaluate" not in texts(claims.SECTION.blocks(evaluated(run)))
 
 
 def test_other_methods_that_the_run_lacks_are_said(run):
@@ -141,9 +141,9 @@ def test_no_array_of_the_mlp_costs_more_than_its_section(run, missing):
 
 def test_a_kernel_that_the_run_lacks_is_said(run):
     bare = replace(run, config={"setting": "superposition"})
-    assert superposition.SECTION.blocks(with_array(bare, "step"))[0].text.startswith("Not shown")
+    assert recovery.SECTION.blocks(with_array(bare, "step"))[0].text.startswith("Not shown")
     other = replace(bare, config={**bare.config, "regimes": [{"name": "narrow"}], "kernel": {"taus": [1.0]}})
-    assert "of any kernel" in texts(superposition.SECTION.blocks(with_array(other, "step")))
+    assert "of any kernel" in texts(recovery.SECTION.blocks(with_array(other, "step")))
 
 
 def with_array(run: StoredRun, name: str) -> StoredRun:
@@ -203,7 +203,7 @@ def test_one_kernel_of_several_that_the_run_lacks_is_named(tmp_path):
     names = ("recovery.narrow.tau100", "recovery.untrained.narrow.tau100", "represented.narrow")
     arrays = {**dict.fromkeys(names, curve), "spectrum.narrow.tau100": curve, "heatmap.narrow.tau100": curve.diag()}
     measurement = Measurement(0, {}, {}, {**arrays, "step": torch.arange(2)})
-    blocks = superposition.SECTION.blocks(open_run(store_run(tmp_path / "run", [measurement], config)))
+    blocks = recovery.SECTION.blocks(open_run(store_run(tmp_path / "run", [measurement], config)))
     assert "does not hold their heat maps: narrow, τ = 0.33." in texts(blocks)
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert [row[0] for row in table.rows] == ["narrow, τ = 1"]

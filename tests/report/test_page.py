@@ -10,12 +10,12 @@ import pytest
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.report import build_report, labels
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Lead, Section, Tiles
 from tangentlens.report.page import bind, render, script_json
 from tangentlens.report.sections import SECTIONS, headline
 from tangentlens.report.sections.modes import nearest_wave
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import About
 from tests.support.synthetic_run import CONFIG, HALF, store_run, synthetic_measurement
 
 
@@ -118,7 +118,7 @@ def test_tiles_are_of_what_was_measured_or_of_all_where_nothing_was(run):
         return [tile.label for block in headline.SECTION.blocks(of) if isinstance(block, Tiles) for tile in block.items]
 
     first, *rest = tiles(run)
-    left_out = next(row.key for row in about(run).expected)
+    left_out = next(row.key for row in run.about.expected)
     without = replace(run, figures={key: each for key, each in run.figures.items() if key != left_out})
     assert first == labels.figure(left_out)
     assert tiles(without)[: len(rest)] == rest
@@ -154,11 +154,11 @@ def test_a_missing_array_is_said_in_the_page(tmp_path):
 
 
 def test_a_run_has_the_sections_of_what_it_holds_whatever_its_setting(run):
-    page = render(replace(run, config={"setting": "other"}))
+    page = render(replace(run, config={"setting": "other"}, about=About("other")))
     assert "No experiment states what to expect of this run" in page
     for name in ("spectrum", "training", "overlap", "modes", "layers", "linearised", "figures"):
         assert f'<section id="{name}"' in page
-    for name in ("superposition", "transformer", "feature-cards", "claims"):
+    for name in ("recovery", "frequencies", "feature-cards", "claims"):
         assert f'<section id="{name}"' not in page
     bare = render(replace(run, seeds=(), figures={}))
     assert '<section id="spectrum"' not in bare

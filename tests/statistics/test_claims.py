@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tangentlens.records import Figure
-from tangentlens.statistics.claims import Claim, evidence_figures, judge, sign_flip_p, verdict
+from tangentlens.statistics.claims import evaluate, evidence_figures, sign_flip_p, verdict
+from tangentlens.store.about import Claim
 
 SEEDS = tuple(range(10))
 UNITS = {"a": "ratio"}
@@ -12,7 +13,7 @@ UNITS = {"a": "ratio"}
 
 def one(values, null=0.0, side="above", others=()):
     claims = (Claim("c", "a lies above", "a", null, "nothing", side), *others)
-    return judge(claims, {"a": values, "b": [1.0] * 10}, SEEDS, UNITS)[0]
+    return evaluate(claims, {"a": values, "b": [1.0] * 10}, SEEDS, UNITS)[0]
 
 
 def test_a_clear_effect_holds_and_its_opposite_does_not():
@@ -32,7 +33,7 @@ def test_equal_numbers_do_not_hold_and_one_seed_decides_nothing():
 
 
 def test_few_seeds_cannot_reach_the_level():
-    found = judge((Claim("c", "", "a", 0.0, ""),), {"a": [9.0, 9.1, 9.2]}, (0, 1, 2), UNITS)[0]
+    found = evaluate((Claim("c", "", "a", 0.0, ""),), {"a": [9.0, 9.1, 9.2]}, (0, 1, 2), UNITS)[0]
     assert found.p == 2**-3
     assert found.verdict == "undecided"
 
@@ -40,7 +41,7 @@ def test_few_seeds_cannot_reach_the_level():
 def test_seeds_without_one_of_the_two_numbers_do_not_count():
     claim = Claim("c", "", "a", "b", "")
     figures = {"a": [1.0, math.nan, 3.0, 4.0], "b": [0.0, 0.0, math.nan, 1.0]}
-    (found,) = judge((claim,), figures, (3, 4, 5, 6), UNITS)
+    (found,) = evaluate((claim,), figures, (3, 4, 5, 6), UNITS)
     assert found.effect.seeds == (3, 6)
     assert (found.value.value, found.null.value, found.effect.value) == (2.5, 0.5, 2.0)
 
@@ -48,7 +49,7 @@ def test_seeds_without_one_of_the_two_numbers_do_not_count():
 def test_p_values_are_corrected_over_all_claims_that_have_one():
     other = [Claim(f"c{i}", "", "a", 0.0, "") for i in range(4)]
     missing = Claim("gone", "", "nowhere", 0.0, "")
-    found = judge((*other, missing), {"a": [1.0 + s for s in SEEDS]}, SEEDS, UNITS)
+    found = evaluate((*other, missing), {"a": [1.0 + s for s in SEEDS]}, SEEDS, UNITS)
     assert [each.corrected_p for each in found[:4]] == [pytest.approx(4 * 2**-10)] * 4
     assert math.isnan(found[4].corrected_p)
 
@@ -84,22 +85,22 @@ def test_verdicts_become_figures():
 
 
 def test_a_percentage_point_is_the_least_that_counts():
-    def judged(size):
+    def evaluated(size):
         claim = Claim("c", "", "a", 0.0, "")
-        return judge((claim,), {"a": [size + 0.01 * s for s in SEEDS]}, SEEDS, {"a": "percent"})[0]
+        return evaluate((claim,), {"a": [size + 0.01 * s for s in SEEDS]}, SEEDS, {"a": "percent"})[0]
 
-    assert judged(0.2).verdict == "does not hold"
-    assert judged(0.2).effect.value == pytest.approx(0.245)
-    assert judged(0.955).verdict == "undecided"
-    assert judged(1.5).verdict == "holds"
+    assert evaluated(0.2).verdict == "does not hold"
+    assert evaluated(0.2).effect.value == pytest.approx(0.245)
+    assert evaluated(0.955).verdict == "undecided"
+    assert evaluated(1.5).verdict == "holds"
 
 
 def _inside(p, low, high, value=0.1, null=0.0, side="above"):
     claim = Claim("c", "", "a", null, "", side, p="q")
-    return judge((claim,), {"a": [value], "q": [p]}, (0,), UNITS, {"a": (low, high)})[0]
+    return evaluate((claim,), {"a": [value], "q": [p]}, (0,), UNITS, {"a": (low, high)})[0]
 
 
-def test_one_seed_is_judged_by_its_own_p_and_interval_where_a_claim_names_them():
+def test_one_seed_is_evaluated_by_its_own_p_and_interval_where_a_claim_names_them():
     assert _inside(0.01, 0.02, 0.2).verdict == "holds"
     assert _inside(0.2, 0.02, 0.2).verdict == "undecided"
     assert _inside(0.01, -0.02, 0.2).verdict == "undecided"
@@ -110,14 +111,14 @@ def test_one_seed_is_judged_by_its_own_p_and_interval_where_a_claim_names_them()
 
 
 def test_a_claim_about_networks_is_not_decided_by_an_interval_inside_one():
-    found = judge((Claim("c", "", "a", 0.0, ""),), {"a": [9.0]}, (0,), UNITS, {"a": (8.0, 10.0)})[0]
+    found = evaluate((Claim("c", "", "a", 0.0, ""),), {"a": [9.0]}, (0,), UNITS, {"a": (8.0, 10.0)})[0]
     assert found.verdict == "undecided"
     assert found.effect.interval is None
 
 
-def test_several_seeds_are_judged_over_seeds_even_where_each_has_a_p():
+def test_several_seeds_are_evaluated_over_seeds_even_where_each_has_a_p():
     claim = Claim("c", "", "a", 0.0, "", p="q")
     figures = {"a": [2.0 + 0.1 * seed for seed in SEEDS], "q": [1.0] * 10}
-    found = judge((claim,), figures, SEEDS, UNITS, {"a": (-1.0, 1.0)})[0]
+    found = evaluate((claim,), figures, SEEDS, UNITS, {"a": (-1.0, 1.0)})[0]
     assert found.p == 2**-10
     assert found.verdict == "holds"

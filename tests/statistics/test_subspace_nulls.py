@@ -6,11 +6,12 @@ from scipy import stats
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, subspace_overlap
-from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.errors import InvalidInputError
+from tangentlens.statistics.permutation import p_of_draws
 from tangentlens.statistics.subspace_nulls import (
-    against_null,
+    random_feature_overlaps,
+    random_feature_spaces,
     random_overlap_mean,
-    random_overlap_std,
     random_overlaps,
     spectrum_weighted_overlaps,
 )
@@ -18,6 +19,14 @@ from tangentlens.statistics.subspace_nulls import (
 
 def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def overlap_std(d: int, r: int, m: int) -> float:
+    """Standard deviation of a random overlap, from the second moments of a random projection P.
+
+    E[P_11^2] = d (d + 2) / (m (m + 2)), and the covariance of two diagonal entries follows from the constant trace.
+    """
+    return math.sqrt(2 * d * r * (m - d) * (m - r) / (m**2 * (m - 1) * (m + 2)))
 
 
 def plain_overlaps(n: int, d: int, features: Tensor, draws: int, centred: bool) -> Tensor:
@@ -34,7 +43,7 @@ def test_sampled_mean_and_spread_are_those_of_real_random_subspaces(d: int, r: i
     m = n - 1 if centred else n
     plain = plain_overlaps(n, d, features, draws, centred)
     sampled = random_overlaps(d, r, m, draws=draws, generator=torch.Generator().manual_seed(0))
-    mean, std = random_overlap_mean(d, r, m), random_overlap_std(d, r, m)
+    mean, std = random_overlap_mean(d, r, m), overlap_std(d, r, m)
     for found in (plain.double(), sampled):
         assert float(found.mean()) == pytest.approx(mean, abs=4 * std / math.sqrt(draws))
         assert float(found.std()) == pytest.approx(std, rel=0.15)
@@ -56,7 +65,7 @@ def test_the_whole_space_and_the_empty_one_are_certain() -> None:
     generator = torch.Generator().manual_seed(0)
     assert random_overlaps(5, 3, 5, draws=4, generator=generator).tolist() == pytest.approx([3] * 4)
     assert random_overlaps(0, 3, 5, draws=4, generator=generator).tolist() == [0] * 4
-    assert random_overlap_std(5, 3, 5) == random_overlap_std(1, 1, 1) == 0
+    assert overlap_std(5, 3, 5) == 0
 
 
 def test_a_flat_spectrum_gives_the_uniform_null() -> None:
@@ -90,18 +99,11 @@ def test_random_directions_of_a_kernel_are_samples_of_its_gaussian_process() -> 
     assert stats.ks_2samp(plain.numpy(), weighted.numpy()).pvalue > 0.01
 
 
-def test_a_figure_against_its_null() -> None:
-    found = against_null(3.0, torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert (found.mean, found.p, found.draws) == (2.5, 3 / 5, 4)
-    assert found.interval == pytest.approx((1.075, 3.925))
-    assert against_null(1.0, torch.tensor([1.0])).p == 1
-
-
 def test_p_values_of_random_subspaces_are_uniform() -> None:
     null = random_overlaps(5, 4, 40, draws=999, generator=torch.Generator().manual_seed(0))
     features = normal(40, 4, seed=10**6)
-    p = [against_null(float(overlap), null).p for overlap in plain_overlaps(40, 5, features, 200, centred=False)]
-    assert stats.kstest(p, "uniform").pvalue > 0.01
+    p = p_of_draws(null[:, None], plain_overlaps(40, 5, features, 200, centred=False).double())
+    assert stats.kstest(p.numpy(), "uniform").pvalue > 0.01
 
 
 def test_bad_input_is_refused() -> None:
@@ -124,7 +126,13 @@ def test_bad_input_is_refused() -> None:
     ):
         with pytest.raises(InvalidInputError, match=match):
             spectrum_weighted_overlaps(values, vectors, features, d, draws=1, generator=generator)
-    with pytest.raises(InvalidInputError, match="vector of draws"):
-        against_null(1.0, torch.ones(0))
-    with pytest.raises(NumericalError):
-        against_null(float("nan"), torch.ones(3))
+
+
+def test_random_feature_spaces_overlap_as_much_as_their_dimension_lets_them():
+    spaces = random_feature_spaces(30, 4, 200, torch.Generator().manual_seed(2))
+    modes = torch.linalg.qr(torch.randn(30, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).Q
+    centred = torch.linalg.qr(modes - modes.mean(dim=0)).Q
+    found = random_feature_overlaps(centred, spaces)
+    one = 100 * (centred.T @ spaces[7]).square().sum() / 4
+    torch.testing.assert_close(found[7], one)
+    assert abs(float(found.mean()) - 100 * 5 / 29) < 2

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tangentlens.paper import Setting
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
 
 
 class FakeConfig(BaseModel):

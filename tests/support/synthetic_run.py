@@ -1,15 +1,19 @@
 """A run of the mlp setting made up from exact Fourier modes, so that what a report must say is known."""
 
 import math
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tangentlens.paper import about
 from tangentlens.pipeline import summarise
 from tangentlens.records import Measurement
 from tangentlens.store import begin, complete
+from tangentlens.store.about import write_about
+from tangentlens.store.aliases import current_config
 from tangentlens.store.arrays import read_seeds, write_measurement
 from tangentlens.store.environment import write_environment
 from tangentlens.store.results import write_results
@@ -60,13 +64,17 @@ def synthetic_measurement(seed: int, *, onset: float = 82.0, omit: Sequence[str]
     return Measurement(seed, figures, units, arrays)
 
 
-def store_run(folder: Path, measurements: Sequence[Measurement], config: str = CONFIG) -> Path:
-    """Store measurements as a complete run, without its report."""
+def store_run(
+    folder: Path, measurements: Sequence[Measurement], config: str = CONFIG, *, described: bool = True
+) -> Path:
+    """Store measurements as a complete run, without its report; not described, as an older version stored it."""
     draft = begin(folder, config)
     for measurement in measurements:
         write_measurement(draft.partial, measurement, seconds=4.5)
     write_results(draft.partial / "results.json", summarise(read_seeds(draft.partial)))
     write_environment(draft.partial, {**draft.environment, "seconds": 4.5 * len(measurements)})
+    if described:
+        write_about(draft.partial, about(current_config(tomllib.loads(config))))
     return complete(draft)
 
 

@@ -1,4 +1,4 @@
-"""From modes over (window, output coordinate) to one signed score for each window."""
+"""Signed scores of windows on modes over (window, output coordinate), by the first singular pair."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from tangentlens.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class ModeScores:
-    """The best rank-one picture v[i, c] = score[i] direction[c] of every mode.
+    """The best rank-one approximation v[i, c] = score[i] direction[c] of every mode.
 
     Attributes:
         scores: (N, k) signed score of each window, of the mode's norm; the largest in size is positive.
         directions: (c, k) unit output directions.
-        shares: (k,) share of the mode's squared norm that the picture holds; near 1 where the mode is of rank one.
+        shares: (k,) share of the mode's squared norm in the approximation; near 1 where the mode is of rank one.
     """
 
     scores: Float[Tensor, "N k"]

@@ -1,4 +1,4 @@
-"""For each label the mode, sign and layer chosen on one half of the inputs, and their worth on the other half."""
+"""Selection of mode, sign and layer for each label on one half of the inputs, and scores on the other half."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -24,7 +24,7 @@ from tangentlens.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """What one mode for each label (and layer) gives on the inputs that did not choose it.
+    """Scores of one mode for each label (and layer) on the inputs that did not choose it.
 
     Every field has the shape (layers, L), or (L,) once a layer is chosen for each label.
 
@@ -100,12 +100,12 @@ def choose_layers(scores: HeldOutScores, by: Float[Tensor, "layers L"]) -> HeldO
 
 
 def layers_chosen_on_train(scores: HeldOutScores) -> HeldOutScores:
-    """Each label's layer chosen, like its mode, by the criterion on the train half: an honest held-out figure."""
+    """Each label's layer chosen, like its mode, by the criterion on the train half."""
     return choose_layers(scores, scores.train_score)
 
 
-def paper_best_over_layers(scores: HeldOutScores) -> HeldOutScores:
-    """Each label's layer chosen by the held-out AUROC itself, as in the paper's table: optimistic, not held out."""
+def best_over_layers(scores: HeldOutScores) -> HeldOutScores:
+    """Each label's layer chosen by the test half's AUROC itself, as in arXiv 2510.00468: optimistic, not held out."""
     return choose_layers(scores, scores.auroc)
 
 

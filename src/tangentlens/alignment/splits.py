@@ -1,4 +1,4 @@
-"""Two halves of the windows, one to choose on and one to test on."""
+"""Split of the windows into two halves, one to choose on and one to test on."""
 
 import numpy as np
 import torch

@@ -18,11 +18,11 @@ from tangentlens.analysis.options import EvidenceConfig
 from tangentlens.analysis.subject import Subject
 from tangentlens.controls.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.controls.interventions.edits import Edit, without_directions, without_functions
-from tangentlens.controls.interventions.effects import Judge, effect_of, relative_change, variance_removed
+from tangentlens.controls.interventions.effects import Evaluation, effect_of, relative_change, variance_removed
 from tangentlens.controls.interventions.steering import first_order
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.models.sites import Site, parameter_site
-from tangentlens.store.figure_keys import Ablation, FigureKey
+from tangentlens.store.figure_keys import BASELINE, MODES, RANDOM, Ablation, Key
 
 # name -> (N, d) functions of the input
 Blocks = Mapping[str, Float[Tensor, "N _"]]
@@ -35,25 +35,27 @@ def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
 
     Figures `causal.<subject>.<space>.<block>.*`; `ablate` is the space of functions with all blocks at once.
     """
-    site, modes, judge = subject.sites[subject.read], subject.modes, subject.judge
+    site, modes, evaluation = subject.sites[subject.read], subject.modes, subject.evaluation
     k = modes.ordered.shape[1]
     principal = principal_functions(site.values, k)
-    small = {**modes.blocks, "pca": principal[:, : modes.size]}
-    large = {"entk": modes.whole, "pca": principal[:, : modes.both]}
+    small = {**modes.blocks, BASELINE: principal[:, : modes.size]}
+    large = {MODES: modes.whole, BASELINE: principal[:, : modes.both]}
     found = {
-        "functions": function_effects(site, small, modes.size, judge, _draws(subject, "functions", options)),
-        "directions": direction_effects(site, small, modes.size, judge, _draws(subject, "directions", options)),
+        "functions": function_effects(site, small, modes.size, evaluation, _draws(subject, "functions", options)),
+        "directions": direction_effects(site, small, modes.size, evaluation, _draws(subject, "directions", options)),
         "parameters": parameter_effects(subject),
-        "ablate": function_effects(site, large, modes.both, judge, _draws(subject, "headline", options)),
+        "ablate": function_effects(site, large, modes.both, evaluation, _draws(subject, "headline", options)),
     }
-    keys: dict[FigureKey, float] = {
+    keys: dict[Key, float] = {
         Ablation(subject.name, space, part, statistic): value
         for space, effects in found.items()
         for part, statistics in effects.items()
         for statistic, value in statistics.items()
     }
     random = random_functions(len(subject.inputs), k, subject.random("curves"))
-    curves = ablation_curves(site, {"entk": modes.ordered, "pca": principal, "random": random}, modes.removed, judge)
+    curves = ablation_curves(
+        site, {MODES: modes.ordered, BASELINE: principal, RANDOM: random}, modes.removed, evaluation
+    )
     return Findings(keyed(keys), curves)
 
 
@@ -61,22 +63,26 @@ def _draws(subject: Subject, purpose: str, options: EvidenceConfig) -> Iterator[
     return (subject.random(f"{purpose} {draw}") for draw in range(options.random_subspaces))
 
 
-def function_effects(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Effects:
+def function_effects(
+    site: Site, blocks: Blocks, dimension: int, evaluation: Evaluation, draws: Iterator[Generator]
+) -> Effects:
     """Of every block as functions, and the mean over draws of as many random functions."""
     edits = {name: [without_functions(orthonormal_basis(block))] for name, block in blocks.items()}
     N = len(site.values)
-    edits["random"] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
-    return _effects(site, edits, judge)
+    edits[RANDOM] = [without_functions(random_functions(N, dimension, generator)) for generator in draws]
+    return _effects(site, edits, evaluation)
 
 
-def direction_effects(site: Site, blocks: Blocks, dimension: int, judge: Judge, draws: Iterator[Generator]) -> Effects:
+def direction_effects(
+    site: Site, blocks: Blocks, dimension: int, evaluation: Evaluation, draws: Iterator[Generator]
+) -> Effects:
     """Of every block as directions; of random functions through the same map; of random directions."""
     N, w = site.values.shape
     generators = list(draws)
     edits = {name: [_off(site, patterns(site, block))] for name, block in blocks.items()}
     edits["random_functions"] = [_off(site, patterns(site, random_functions(N, dimension, g))) for g in generators]
-    edits["random"] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
-    return _effects(site, edits, judge)
+    edits[RANDOM] = [_off(site, random_directions(w, min(dimension, w), g)) for g in generators]
+    return _effects(site, edits, evaluation)
 
 
 def parameter_effects(subject: Subject) -> Effects:
@@ -90,12 +96,12 @@ def parameter_effects(subject: Subject) -> Effects:
     edits = {
         name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
     }
-    edits["random"] = [_off(site, random_directions(site.values.shape[1], size, generator))]
-    effects = _effects(site, edits, subject.judge)
+    edits[RANDOM] = [_off(site, random_directions(site.values.shape[1], size, generator))]
+    effects = _effects(site, edits, subject.evaluation)
     return {name: {**effects[name], "unpredicted": _unpredicted(site, edit)} for name, (edit,) in edits.items()}
 
 
-def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], judge: Judge) -> Arrays:
+def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], evaluation: Evaluation) -> Arrays:
     """Accuracy after taking out the first d of some ordered functions, for growing d, in both spaces of a site.
 
     `ablation.size` (S,), `ablation.functions.<name>.accuracy` and `ablation.directions.<name>.accuracy` (S,), percent.
@@ -104,34 +110,34 @@ def ablation_curves(site: Site, ordered: Blocks, sizes: Sequence[int], judge: Ju
     for name, functions in ordered.items():
         Q, P = torch.linalg.qr(functions).Q, patterns(site, functions)
         arrays[f"ablation.functions.{name}.accuracy"] = _curve(
-            site, [without_functions(Q[:, :d]) for d in sizes], judge
+            site, [without_functions(Q[:, :d]) for d in sizes], evaluation
         )
-        arrays[f"ablation.directions.{name}.accuracy"] = _curve(site, [_off(site, P[:, :d]) for d in sizes], judge)
+        arrays[f"ablation.directions.{name}.accuracy"] = _curve(site, [_off(site, P[:, :d]) for d in sizes], evaluation)
     return arrays
 
 
-def _curve(site: Site, edits: Sequence[Edit], judge: Judge) -> Float[Tensor, " S"]:
-    return torch.tensor([effect_of(site, edit, judge).accuracy for edit in edits], dtype=torch.float64)
+def _curve(site: Site, edits: Sequence[Edit], evaluation: Evaluation) -> Float[Tensor, " S"]:
+    return torch.tensor([effect_of(site, edit, evaluation).accuracy for edit in edits], dtype=torch.float64)
 
 
 def _off(site: Site, directions: Float[Tensor, "w k"]) -> Edit:
     return without_directions(span(directions), site.around)
 
 
-def _effects(site: Site, edits: Mapping[str, Sequence[Edit]], judge: Judge) -> Effects:
+def _effects(site: Site, edits: Mapping[str, Sequence[Edit]], evaluation: Evaluation) -> Effects:
     """Means over the edits of one name."""
-    return {name: _mean([_statistics(site, edit, judge) for edit in alike]) for name, alike in edits.items()}
+    return {name: _mean([_statistics(site, edit, evaluation) for edit in alike]) for name, alike in edits.items()}
 
 
-def _statistics(site: Site, edit: Edit, judge: Judge) -> dict[str, float]:
-    effect = effect_of(site, edit, judge)
+def _statistics(site: Site, edit: Edit, evaluation: Evaluation) -> dict[str, float]:
+    effect = effect_of(site, edit, evaluation)
     return {
         "accuracy": effect.accuracy,
         "change": effect.change,
         "loss_change": effect.loss_change,
         "divergence": effect.divergence,
         "removed": variance_removed(site, edit),
-        **{f"kept.{family}": effect.kept[family] for family in judge.families},
+        **{f"kept.{family}": effect.kept[family] for family in evaluation.families},
     }
 
 

@@ -25,7 +25,7 @@ from tangentlens.controls.baselines.sparse import (
 )
 from tangentlens.errors import TangentlensError
 from tangentlens.features.functions import random_functions
-from tangentlens.models.functional import PickOutput, pick_output
+from tangentlens.models.outputs import PickOutput, pick_output
 from tangentlens.models.sites import Site, input_site
 
 KERNEL = "kernel modes"

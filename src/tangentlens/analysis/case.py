@@ -24,7 +24,9 @@ from tangentlens.errors import InvalidInputError
 from tangentlens.kernels.budget import parse_budget
 from tangentlens.kernels.groups import resolve_groups
 from tangentlens.kernels.outputs import reduction
-from tangentlens.models.functional import Inputs, PickOutput, functional_model
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import Inputs
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site
 from tangentlens.progress import Progress, silent
 

@@ -13,7 +13,8 @@ from tangentlens.errors import TangentlensError
 from tangentlens.kernels import entk
 from tangentlens.kernels.tracing.plan import tolerance
 from tangentlens.models.checks import agreement
-from tangentlens.models.functional import functional_model, take
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import take
 from tangentlens.progress import Progress
 from tangentlens.store.tables import table_parts
 

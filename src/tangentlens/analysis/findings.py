@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tangentlens.progress import Progress
 from tangentlens.records import Measurement
-from tangentlens.store.figure_keys import FigureKey
+from tangentlens.store.figure_keys import Key
 
 Subject = TypeVar("Subject")
 
@@ -19,7 +19,7 @@ Arrays = dict[str, Tensor]
 Intervals = dict[str, tuple[float, float]]
 
 
-def keyed(found: Mapping[FigureKey, float]) -> Figures:
+def keyed(found: Mapping[Key, float]) -> Figures:
     """Figures by their keys, each with its key's unit."""
     return {str(key): (value, key.unit) for key, value in found.items()}
 

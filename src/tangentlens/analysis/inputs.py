@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.models.functional import Inputs, as_inputs, batch_size, take
+from tangentlens.models.inputs import Inputs, as_inputs, batch_size, take
 from tangentlens.progress import Progress, silent
 
 

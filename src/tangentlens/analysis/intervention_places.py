@@ -18,7 +18,7 @@ from tangentlens.controls.interventions.matched import (
     repeated,
     value_place,
 )
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 from tangentlens.models.sites import Site, input_site, leaving
 
 CHOOSING, SCORING = 1024, 256  # rows at most

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.kernels import EmpiricalNTK, entk
-from tangentlens.models.functional import Inputs, PickOutput
+from tangentlens.models.inputs import Inputs
+from tangentlens.models.outputs import PickOutput
 from tangentlens.operators import DenseOperator, LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs

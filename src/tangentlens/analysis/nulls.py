@@ -18,7 +18,7 @@ from tangentlens.analysis.variants import copied_model, untrained_models, varian
 from tangentlens.controls.null_models import permuted_labels
 from tangentlens.errors import InvalidInputError, TangentlensError
 from tangentlens.features.functions import random_functions
-from tangentlens.models.functional import Inputs
+from tangentlens.models.inputs import Inputs
 from tangentlens.progress import Progress
 from tangentlens.store.tables import table_parts
 

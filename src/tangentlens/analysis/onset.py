@@ -2,7 +2,7 @@
 
 All from curves over checkpoints. A curve's time of a share s is when it has first gone the share s of its way from its
 first to its last value; so kernel, accuracy and loss are timed alike. It is known only afterwards: a lead in this
-sense says what changes first, not that one could have told in time.
+sense says what changes first, not that it could have been known in time.
 """
 
 import math
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from tangentlens.analysis.dynamics import central_differences, crossing, peak, transition
-from tangentlens.analysis.findings import Figures, Findings
+from tangentlens.analysis.findings import Figures, Findings, keyed
 from tangentlens.analysis.options import EvidenceConfig
 from tangentlens.analysis.subject import Curves, Subject
+from tangentlens.store.figure_keys import LAG_DISTANCE, NULL_LAG_DISTANCE, Ahead, Key
 
 EARLY, HALF = 0.1, 0.5
 
@@ -36,15 +37,15 @@ def lead_figures(curves: Curves) -> Figures:
     times = transition(epochs, curves.accuracy, curves.overlap, threshold=curves.threshold)
     distances = [abs(times.onset - _peak(epochs, curve)) for curve in curves.null_overlaps.T]
     known = [distance for distance in distances if not math.isnan(distance)]
-    figures: Figures = {
-        "dynamics.onset_peak_distance": (abs(times.onset_minus_peak), "epoch"),
-        "null.random_features.onset_peak_distance": (sum(known) / len(known) if known else math.nan, "epoch"),
+    figures: dict[Key, float] = {
+        LAG_DISTANCE: abs(times.onset_minus_peak),
+        NULL_LAG_DISTANCE: sum(known) / len(known) if known else math.nan,
     }
     for name, share in (("half", HALF), ("early", EARLY)):
         own = time_of_share(epochs, curves.overlap, share)
-        figures[f"dynamics.lead.{name}"] = (time_of_share(epochs, curves.accuracy, share) - own, "epoch")
-        figures[f"dynamics.lead_over_loss.{name}"] = (time_of_share(epochs, curves.loss, share) - own, "epoch")
-    return figures
+        figures[Ahead("lead", name)] = time_of_share(epochs, curves.accuracy, share) - own
+        figures[Ahead("lead_over_loss", name)] = time_of_share(epochs, curves.loss, share) - own
+    return keyed(figures)
 
 
 def time_of_share(epochs: Tensor, curve: Tensor, share: float) -> float:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tangentlens.analysis.section import Section
-from tangentlens.controls.null_models import random_feature_spaces
+from tangentlens.statistics.subspace_nulls import random_feature_spaces
 
 
 class EvidenceConfig(Section):

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode
 
 from tangentlens.errors import InvalidInputError, UnsupportedModelError
-from tangentlens.models.functional import Inputs, PickOutput, batch_size, functional_model
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import Inputs, batch_size
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site, input_site, leaving
 
 MOST_SITES = 12

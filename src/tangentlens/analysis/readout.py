@@ -11,7 +11,7 @@ from tangentlens.analysis.case import Case
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.intervention_places import Rows, last_site, site_at
 from tangentlens.controls.interventions.effects import amplitude_kept
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 from tangentlens.models.sites import Site, input_site, leaving, parameter_site
 
 _PENALTY = 1e-2  # of the ridge, in units of the mean eigenvalue of the values' Gram matrix

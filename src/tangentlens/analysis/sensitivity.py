@@ -1,4 +1,4 @@
-"""What would settle it: do the outputs answer more to moves along leading modes than along other directions?
+"""Sensitivity of the outputs to moves along leading modes, compared with moves along other directions.
 
 Moves of equal length along the patterns of leading modes, of principal components, of random functions of the input,
 and along random directions, at several sites. The ratio is that of the outputs' root mean square changes at the
@@ -18,9 +18,9 @@ from tangentlens.controls.interventions.directions import patterns, random_direc
 from tangentlens.controls.interventions.steering import DoseResponse, dose_response
 from tangentlens.features.functions import principal_functions, random_functions
 from tangentlens.models.sites import Site
-from tangentlens.store.figure_keys import FirstMove, Move
+from tangentlens.store.figure_keys import BASELINE, MODES, RANDOM, FirstMove, Move
 
-CONTROLS = ("pca", "random_functions", "random")
+CONTROLS = (BASELINE, "random_functions", RANDOM)
 _RATIO = "sensitivity_ratio"
 
 
@@ -48,7 +48,8 @@ def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
         figures |= _ratios(place, subject.modes.moved, responses)
     first = next(iter(subject.sites))
     for control in CONTROLS:
-        figures[str(FirstMove(f"entk_over_{control}"))] = figures[str(Move(first, _RATIO, f"entk_over_{control}"))]
+        ratio = f"{MODES}_over_{control}"
+        figures[str(FirstMove(ratio))] = figures[str(Move(first, _RATIO, ratio))]
     return Findings(figures, arrays)
 
 
@@ -90,9 +91,9 @@ def _directions(
     N, w = site.values.shape
     functions = {
         **{name: block[:, :k] for name, block in modes.items()},
-        "pca": principal_functions(site.values, k),
+        BASELINE: principal_functions(site.values, k),
         "random_functions": random_functions(N, k, generator),
     }
     carried = {name: patterns(site, each) for name, each in functions.items()}
     found = {name: directions for name, directions in carried.items() if directions.shape[1]}
-    return {**found, "random": random_directions(w, min(k, w), generator)}
+    return {**found, RANDOM: random_directions(w, min(k, w), generator)}

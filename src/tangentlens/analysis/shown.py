@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tangentlens.analysis.thumbnails import Bounds, bounds_of, channels_last, is_picture, pixels
 from tangentlens.errors import InvalidInputError
-from tangentlens.models.functional import Inputs
+from tangentlens.models.inputs import Inputs
 
 ShownKind = Literal["image", "text", "table", "series"]
 KINDS: tuple[ShownKind, ...] = get_args(ShownKind)

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tangentlens.controls.interventions.effects import Judge, Loss
-from tangentlens.models.functional import PickOutput
+from tangentlens.controls.interventions.effects import Evaluation, Loss
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site
 
 
@@ -140,7 +140,7 @@ class Subject:
     curves: Curves | None = None
 
     @property
-    def judge(self) -> Judge:
+    def evaluation(self) -> Evaluation:
         """What an intervention is evaluated by: the test rows, and the families followed."""
         families = {name: self.features[name] for name in self.followed}
-        return Judge(self.labels, self.split.test, self.loss, families)
+        return Evaluation(self.labels, self.split.test, self.loss, families)

@@ -15,7 +15,8 @@ from tangentlens.analysis.trials import LEAST_OF_CONTROLS, Meter, Trial
 from tangentlens.controls.interventions.directions import parameter_directions
 from tangentlens.controls.interventions.matched import Runs, vectorised
 from tangentlens.features.functions import random_functions
-from tangentlens.models.functional import functional_model, take
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import take
 from tangentlens.models.sites import Site, parameter_site
 
 DOSES = (0.1, 0.3)  # of the matrix's Frobenius norm

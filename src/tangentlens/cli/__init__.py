@@ -242,20 +242,22 @@ def report(
     """Write report.html of a stored run again."""
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.paper import about
         from tangentlens.report.cards.neuronpedia import write_neuronpedia
         from tangentlens.report.figure_files import write_figures
         from tangentlens.report.page import build_report, shown_run
         from tangentlens.report.table_files import write_tables
 
-        terminal.answer(str(build_report(run, text=not no_text)))
+        terminal.answer(str(build_report(run, text=not no_text, describe=about)))
+        stored = shown_run(run, text=not no_text, describe=about)
         if tables:
-            written = write_tables(shown_run(run, text=not no_text), tables)
+            written = write_tables(stored, tables)
             terminal.say(f"{len(written)} files of tables in {shown_path(tables)}")
         if figures:
-            drawn = write_figures(shown_run(run, text=not no_text), run / "figures", figures.split(","))
+            drawn = write_figures(stored, run / "figures", figures.split(","))
             terminal.say(f"{len(drawn)} figures in {shown_path(run / 'figures')}")
         if cards:
-            written = write_neuronpedia(shown_run(run, text=not no_text), cards)
+            written = write_neuronpedia(stored, cards)
             terminal.say(f"{len(written)} files of cards in {shown_path(cards)}")
 
 
@@ -272,12 +274,13 @@ def compare(
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
         from tangentlens.cli.printing import comparison_tables
+        from tangentlens.paper import about
         from tangentlens.report.comparison import compare as compare_runs
         from tangentlens.report.comparison import summary
         from tangentlens.report.comparison_page import write_comparison
         from tangentlens.store import open_run
 
-        found = compare_runs(open_run(first), open_run(second))
+        found = compare_runs(open_run(first, about), open_run(second, about))
         if out:
             write_comparison(found, out)
         if not quiet:
@@ -300,9 +303,10 @@ def gallery(
     """
     terminal = _terminal(quiet, verbose)
     with reporting(terminal):
+        from tangentlens.paper import about
         from tangentlens.report.gallery import write_gallery
 
-        for page in write_gallery(runs, out):
+        for page in write_gallery(runs, out, describe=about):
             terminal.answer(shown_path(page))
 
 

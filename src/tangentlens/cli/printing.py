@@ -9,20 +9,19 @@ from rich.text import Text
 
 from tangentlens.cli.console import Terminal, shown_path
 from tangentlens.language.doctor import Examination, Verdict
-from tangentlens.paper import experiments
-from tangentlens.paper.experiments import Expectation
-from tangentlens.report.about import about
+from tangentlens.paper import about
 from tangentlens.report.comparison import Compared, Comparison, run_names, shown
 from tangentlens.report.numbers import mean_and_interval, notes_by_seeds
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import Expectation
 
 _LINE_OF_KEY = 26  # characters
 
 
 def print_summary(terminal: Terminal, folder: Path) -> None:
     """Print a run's headline figures, what falls short, what the computation noted, and the report's path."""
-    run = open_run(folder)
-    expected = tuple(row for row in about(run).expected if row.bounded)
+    run = open_run(folder, about)
+    expected = tuple(row for row in run.about.expected if row.bounded)
     if expected and not terminal.quiet:
         terminal.out.print(figures_table(run, expected))
         terminal.say(*shortfalls(run, expected), *caveats(run))
@@ -103,6 +102,6 @@ def shortfalls(run: StoredRun, expected: tuple[Expectation, ...]) -> list[str]:
 
 def caveats(run: StoredRun) -> list[str]:
     """Why the bounds may not apply to a run: another config, or a single seed."""
-    different = experiments.departures(run.config)
+    different = run.about.departures
     other = [f"the bounds were stated for another config; here {', '.join(different)}"] if different else []
     return [*other, "the bounds are on means over several seeds; this is one"] if len(run.seeds) == 1 else other

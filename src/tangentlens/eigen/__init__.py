@@ -1,4 +1,4 @@
-"""Eigenpairs of symmetric operators, each with its certificate. Nothing here knows what a network is."""
+"""Eigenpairs of symmetric operators, each with its residual; of networks nothing is known here."""
 
 from tangentlens.eigen.solve import top_eigenpairs
 from tangentlens.eigen.tracking import Matching, ModeTracks, degenerate_blocks, match_modes, track_modes

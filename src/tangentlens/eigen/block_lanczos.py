@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.krylov import KrylovSpace, RitzPairs
-from tangentlens.eigen.residuals import certify, float64_device
+from tangentlens.eigen.residuals import float64_device, with_residuals
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
@@ -47,7 +47,7 @@ def block_lanczos(
 
     A pair counts as settled when its residual in the Krylov relation is below tol / 2 |theta|, or below the rounding of
     the operator's products, 2 eps ||K||: a float32 operator cannot do better, nor can an eigenvalue that is
-    zero in exact arithmetic. When all are settled, one product with K certifies them, and only that decides
+    zero in exact arithmetic. When all are settled, one product with K gives their residuals, which alone decide
     `converged`.
 
     A Krylov space that starts from r random columns holds at most r copies of an eigenvalue. As soon as r settled
@@ -63,7 +63,7 @@ def block_lanczos(
         capacity: most basis vectors held at once, raised to 2 k + 8 blocks or to n; by default
             `basis_capacity`.
         start: (n, s) approximate eigenvectors; need not be orthonormal nor as many as k.
-        max_products: columns multiplied by K in all, the k of the certificate included, at least 2 k; by default
+        max_products: columns multiplied by K in all, the k of the residuals included, at least 2 k; by default
             2 n + k.
         seed: of the random columns.
 
@@ -78,7 +78,7 @@ def block_lanczos(
     task = _Task(k, tol, block, 2 * n if max_products is None else max_products - k, progress)
     pairs = _search(space, task, columns)
     vectors = space.vectors(pairs.coefficients)
-    return certify(op, pairs.values.to(vectors.device), vectors, tol, space.products, op.eps)
+    return with_residuals(op, pairs.values.to(vectors.device), vectors, tol, space.products, op.eps)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Task:
     k: int
     tol: float
     block: int
-    budget: int  # products before the certificate
+    budget: int  # products before those of the residuals
     progress: Progress
 
     def allowed(self, space: KrylovSpace, pairs: RitzPairs) -> Float[Tensor, " k"]:
@@ -128,7 +128,7 @@ def _probe(space: KrylovSpace, task: _Task, known: RitzPairs, count: int, steps:
         bar = float(known.values[settled - 1] + known.values[settled]) / 2
     else:
         bar, settled = float(known.values[-1] + allowed[-1]), int((known.values > known.values[-1] + allowed[-1]).sum())
-    _make_room(space, task, count)
+    _restart_if_full(space, task, count)
     space.propose_random(count)
     for _ in range(steps):
         if not (space.newest and _can_grow(space, task)):
@@ -142,12 +142,12 @@ def _probe(space: KrylovSpace, task: _Task, known: RitzPairs, count: int, steps:
 def _grow(space: KrylovSpace, task: _Task, count: int) -> None:
     """One block step within the budget and the memory."""
     count = min(count, task.budget - space.products)
-    _make_room(space, task, count)
+    _restart_if_full(space, task, count)
     space.expand(count)
 
 
-def _make_room(space: KrylovSpace, task: _Task, count: int) -> None:
-    """Restart, when the basis is full, on the wanted Ritz vectors and half of what memory leaves beside them."""
+def _restart_if_full(space: KrylovSpace, task: _Task, count: int) -> None:
+    """Restart a full basis on the wanted Ritz vectors and half of the others that fit."""
     if not space.fits(count):
         space.restart(task.k + (space.capacity - space.pending - count - task.k) // 2)
 
@@ -169,7 +169,7 @@ def _refine(space: KrylovSpace, task: _Task, independent: int, cleared: float) -
             count = space.turn((pairs.leaving / allowed)[:, unsettled], threshold=0.1)
             _grow(space, task, min(count, task.block))
         else:  # an invariant space, but too small
-            _make_room(space, task, task.block)
+            _restart_if_full(space, task, task.block)
             _grow(space, task, space.propose_random(task.block))
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.eigen.blas import top_eigh
-from tangentlens.eigen.residuals import certify, float64_device, require_finite, require_symmetric
+from tangentlens.eigen.residuals import float64_device, require_finite, require_symmetric, with_residuals
 from tangentlens.operators import DenseOperator, LinearOperator, RestrictedOperator, ScaledOperator, SumOperator
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs
@@ -30,7 +30,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
     """The k leading eigenpairs from an eigendecomposition of op.dense() in float64.
 
     A matrix that is held in memory (`is_held`) is cast to float64 as a whole, so that the residuals too are those of
-    the float64 matrix; any other operator keeps its own precision in the certificate's product.
+    the float64 matrix; any other operator keeps its own precision in the residuals' product.
 
     Args:
         op: symmetric (n, n); its matrix takes 8 n^2 bytes, LAPACK about twice as much again.
@@ -39,7 +39,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
 
     Raises:
         NumericalError: NaN or infinity, or an asymmetry max |K - K^T| / max |K| above what rounding in the
-            operator's dtype explains (`certificate.symmetry_tolerance`). It is measured before the matrix is
+            operator's dtype explains (`residuals.symmetry_tolerance`). It is measured before the matrix is
             replaced by its symmetric part.
     """
     progress("eigenpairs", 0, k)
@@ -47,7 +47,7 @@ def dense_eigenpairs(op: LinearOperator, k: int, tol: float, *, progress: Progre
     require_finite(matrix, op.name)
     values, vectors = top_eigh(_symmetric_part(matrix, op), k)
     exact, products = (DenseOperator(matrix, name=op.name), 0) if is_held(op) else (op, len(matrix))
-    pairs = certify(exact, values, vectors, tol, products, op.eps)
+    pairs = with_residuals(exact, values, vectors, tol, products, op.eps)
     progress("eigenpairs", k, k)
     return replace(pairs, values=values.clone(), vectors=vectors.clone())  # not views of all n of them
 

@@ -1,4 +1,4 @@
-"""A growing orthonormal basis, the projection of K on it, and exactly what of K leaves it."""
+"""A growing orthonormal basis, the projection of K on it, and the residual of the projection."""
 
 from dataclasses import dataclass
 from typing import final
@@ -45,7 +45,7 @@ class KrylovSpace:
     on Ritz vectors, the thick restart of Wu & Simon (2000).
 
     Attributes:
-        newest: how many leading columns of Q span what the last step brought: what its product left outside V.
+        newest: how many leading columns of Q span the part of the last step's product outside V.
         watched: size of the space when Ritz pairs were last computed.
         steps: products with a block so far.
         products: columns multiplied by K so far.
@@ -95,7 +95,7 @@ class KrylovSpace:
     def propose(self, columns: Float[Tensor, "n s"]) -> None:
         """Let what of the columns is outside the basis lead the pending columns."""
         unit = torch.nn.functional.normalize(columns, dim=0)
-        fresh, inside = complement(self._frame(self._pending), unit, threshold=1e-12)
+        fresh, inside = complement(self._stored(self._pending), unit, threshold=1e-12)
         outside = torch.cat([multiply(fresh.T, unit), inside[self.size :]]).cpu()
         self._pending = torch.cat([fresh, self._pending], dim=1)
         self._border = torch.cat([self._border.new_zeros(fresh.shape[1], self.size), self._border])
@@ -120,7 +120,7 @@ class KrylovSpace:
         coupling, kept_border = self._border[:count], self._border[count:]
         self._rows[m : m + count] = A.T
         self._projection = torch.nn.functional.pad(self._projection, (0, count, 0, count))
-        fresh, inside = complement(self._frame(kept), W, threshold=self.rounding)
+        fresh, inside = complement(self._stored(kept), W, threshold=self.rounding)
         inside = inside.cpu()
         along_basis, along_self, along_kept = inside[:m], inside[m : m + count], inside[m + count :]
         self._require_symmetric(along_basis - coupling.T, along_self - along_self.T)
@@ -164,7 +164,7 @@ class KrylovSpace:
         """V coefficients."""
         return multiply(self._rows[: self.size].T, coefficients.contiguous().to(self._rows.device))
 
-    def _frame(self, columns: Float[Tensor, "n q"]) -> Float[Tensor, "r n"]:
+    def _stored(self, columns: Float[Tensor, "n q"]) -> Float[Tensor, "r n"]:
         """Rows of V^T and, stored behind them, of `columns`^T."""
         end = self.size + columns.shape[1]
         self._rows[self.size : end] = columns.T

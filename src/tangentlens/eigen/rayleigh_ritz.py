@@ -61,7 +61,7 @@ def rayleigh_ritz(
     """Eigenpairs of the projection of K on a space (Rayleigh-Ritz), where a good space is known beforehand.
 
     With V an orthonormal basis and W = K V, the pairs of V^T W give v = V s and K v = W s: the product that projects
-    also measures the residual, and the certificate costs nothing more. Each step joins the residuals of the k leading
+    also measures the residual, at no further cost. Each step joins the residuals of the k leading
     pairs to the space, which makes it a block Krylov space: nothing that was multiplied is thrown away.
 
     Args:
@@ -70,7 +70,7 @@ def rayleigh_ritz(
         k: pairs returned.
         tol: relative residual that counts as converged.
         steps: how often the space grows, by at most k columns, while pairs are above the tolerance.
-        progress: told about every product.
+        progress: called after every product.
 
     Raises:
         InvalidInputError: the space has fewer than k independent columns, or another number of rows.

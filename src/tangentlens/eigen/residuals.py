@@ -84,7 +84,7 @@ def relative_residuals(norms: Float[Tensor, " k"], values: Float[Tensor, " k"]) 
     return torch.where(norms == 0, norms, norms / values.abs())
 
 
-def certify(
+def with_residuals(
     op: LinearOperator,
     values: Float[Tensor, " k"],
     vectors: Float[Tensor, "n k"],
@@ -92,10 +92,10 @@ def certify(
     products: int,
     eps: float,
 ) -> Eigenpairs:
-    """The record of eigenpairs, with true residuals from one product with K.
+    """Eigenpairs with their true residuals, from one product with K.
 
     The residual of a numerically zero eigenvalue is at the rounding level of ||K||, its relative residual of order
-    one: it does not count as converged, whatever the solver believed.
+    one: it does not count as converged, whatever the solver estimated.
 
     Args:
         products: columns multiplied so far; the k columns of this product are added.

@@ -1,4 +1,4 @@
-"""The leading eigenpairs of a symmetric operator, by the cheaper of two solvers."""
+"""The leading eigenpairs of a symmetric operator, by the solver that is predicted to take less time."""
 
 import logging
 import math
@@ -41,10 +41,10 @@ def top_eigenpairs(
         k: number of eigenpairs, 1 <= k <= n; by default 25, or n where that is less.
         tol: relative residual ||K v - lambda v|| / |lambda| that counts as converged.
         method: "dense" (eigendecomposition of the whole matrix), "lanczos" (block Lanczos, products alone) or "auto":
-            the cheaper by `dense_is_cheaper`; logged at level info.
+            the faster by `dense_is_cheaper`; logged at level info.
         start: (n, s) approximate eigenvectors, an array of real numbers or the Eigenpairs of the checkpoint before;
             "auto" then takes block Lanczos. The dense solver has no use for it.
-        max_products: columns that may be multiplied by K, the k of the certificate included, at least 2 k. Block
+        max_products: columns that may be multiplied by K, the k of the residuals included, at least 2 k. Block
             Lanczos stops there and reports what has not converged. By default 2 n + k.
         seed: of the random start columns; equal seeds give equal results.
         progress: called with ("eigenpairs", settled pairs, k).
@@ -75,17 +75,27 @@ def top_eigenpairs(
 
 
 def dense_is_cheaper(op: LinearOperator, k: int) -> bool:
-    """Whether the whole eigendecomposition costs less than block Lanczos, by operation counts.
+    """Whether an eigendecomposition of the whole matrix is predicted to take less time than block Lanczos.
 
-    Block Lanczos takes about m = 4 k + 100 columns. Where the matrix is held in memory it costs 2 n^2 m for products,
-    4 n m^2 for orthogonality and 30 m^3 for the projected problems, against 4/3 n^3 for the reduction to
-    tridiagonal form and 2 n^2 k for the vectors; half of the reduction is bound by memory, which counts threefold.
-    Where only products are at hand the dense solver needs n of them, against m.
+    Block Lanczos takes about m = 4 k + 100 columns. Where only products are at hand, products are the cost, and the
+    dense solver needs n of them. Where the matrix is held in memory, each term is a number of operations over the
+    rate at which one core of an AMD EPYC runs it (benchmarks/eigensolvers.py; docs/eigensolvers.md has the table):
+
+        block Lanczos   2 n^2 m / 8e9      products with a block, bound by memory
+                      + 4 n m^2 / 10e9     orthogonality
+                      + 30 m^3 / 30e9      projected problems
+        dense           4/3 n^3 / 20e9     reduction to tridiagonal form, half of it bound by memory
+                      + 2 n^2 k / 7e9      k vectors by inverse iteration, or
+                      + 10/3 n^3 / 38e9    all vectors by divide and conquer, whichever is less
+
+    Other machines run all of it faster or slower; the choice depends on the ratios alone.
     """
     n, m = op.shape[0], 4 * k + 100
     if not is_held(op):
         return n <= m
-    return 3 * 4 / 3 * n**3 + 2 * n**2 * k <= 2 * n**2 * m + 4 * n * m**2 + 30 * m**3
+    lanczos = 2 * n**2 * m / 8e9 + 4 * n * m**2 / 10e9 + 30 * m**3 / 30e9
+    dense = 4 / 3 * n**3 / 20e9 + min(2 * n**2 * k / 7e9, 10 / 3 * n**3 / 38e9)
+    return dense <= lanczos
 
 
 def _choose(op: LinearOperator, k: int, method: str, start: Float[Tensor, "n s"] | None) -> str:
@@ -94,7 +104,7 @@ def _choose(op: LinearOperator, k: int, method: str, start: Float[Tensor, "n s"]
     if method != "auto":
         raise InvalidInputError(f"unknown method {method!r}", remedy='Choose "auto", "dense" or "lanczos".')
     chosen = "dense" if start is None and dense_is_cheaper(op, k) else "lanczos"
-    reason = "a start is given" if start is not None else "cheaper by operation counts"
+    reason = "a start is given" if start is not None else "less time by prediction"
     _log.info("%s: %s eigensolver for %d of %d modes (%s)", op.name, chosen, k, op.shape[0], reason)
     return chosen
 

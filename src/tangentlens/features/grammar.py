@@ -1,4 +1,4 @@
-"""Grammar of the next word as indicator features over the windows, and which of them can be tested.
+"""Grammar of the next word as indicator features over the windows, with the selection of testable ones.
 
 The selection rules are the paper's (arXiv 2510.00468, its third setting): a label needs enough windows, several
 different words, and no word that makes up most of it, else a mode could find the word and not the label.

@@ -1,4 +1,4 @@
-"""What this machine has: memory to spend, and how fast it multiplies."""
+"""Memory of this machine, how a budget of it is divided, and how fast the machine multiplies."""
 
 import math
 import os
@@ -12,6 +12,12 @@ import torch
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels.cgroup import cgroup_headroom
+
+# shares of what a budget leaves beside the kernels
+FACTORS = 0.4  # factors of the parameters that are worked on together; gradients of a matrix-free product
+GRAPH = 0.3  # the graph of a forward pass, and the backward passes through it
+WORKSPACE = 0.2  # temporaries of a contraction
+EXAMPLES = 2  # the least that a pass is run on
 
 _SIZE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) *((?:[KMGT]I?)?)B?", re.IGNORECASE)
 

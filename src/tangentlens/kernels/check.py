@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import NumericalError
+from tangentlens.kernels.budget import WORKSPACE
 from tangentlens.kernels.differentiation import vectorised_grad
 from tangentlens.kernels.factored.assembly import Problem
 from tangentlens.kernels.groups import Group
-from tangentlens.kernels.shares import WORKSPACE
 from tangentlens.kernels.tracing.plan import tolerance
-from tangentlens.models.functional import take
+from tangentlens.models.inputs import take
 
 _SHARE, _SECONDS = 0.03, 0.015  # of the call that the check may take, and seconds that it may take in any case
 _EXAMPLES = 6  # of rows and columns together, at most
@@ -84,7 +84,7 @@ def _samples(problem: Problem) -> list[Sample]:
     left, right = (_drawn(problem, side, generator) for side in problem.sides)
     width = problem.directions.shape[1]
     held = _EXAMPLES * sum(p.numel() * p.element_size() for p in problem.model.trainable.values())
-    few = _KEPT if held <= problem.room(WORKSPACE) else 1
+    few = _KEPT if held <= problem.allotted(WORKSPACE) else 1
     samples = []
     for place in range(_EXAMPLES // 2):
         kept = torch.randperm(width, generator=generator)[:few].tolist() if problem.keep else range(width)
@@ -129,7 +129,7 @@ def _expected(problem: Problem, groups: Sequence[Group], sample: Sample) -> dict
     parameters = {name: problem.model.trainable[name] for name in names}
     outputs = {i: _alone(problem, i) for i in sample.examples}
     size = sum(p.numel() * p.element_size() for p in parameters.values())
-    width = max(1, min(min(_BYTES, problem.room(WORKSPACE)) // max(1, size), len(sample.directions)))
+    width = max(1, min(min(_BYTES, problem.allotted(WORKSPACE)) // max(1, size), len(sample.directions)))
     blocks = sample.directions if problem.keep else None
     total: dict[str, Tensor] = {}
     for start in range(0, len(sample.directions), len(sample.directions) if blocks else width):

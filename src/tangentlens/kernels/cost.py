@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from tangentlens.errors import OutOfMemoryError
+from tangentlens.kernels.budget import EXAMPLES, FACTORS, GRAPH, WORKSPACE
 from tangentlens.kernels.factored.assembly import Problem, factor_bytes
 from tangentlens.kernels.factored.contraction import least_workspace
 from tangentlens.kernels.groups import Group
-from tangentlens.kernels.shares import EXAMPLES, FACTORS, GRAPH, WORKSPACE
 from tangentlens.kernels.tracing.plan import ParameterPlan, Strategy
 from tangentlens.models.functional import FunctionalModel
 
@@ -87,8 +87,8 @@ def _least(problem: Problem, plan: ParameterPlan) -> int:
     width = problem.directions.shape[1] if problem.keep else 1
     factors = factor_bytes(problem, plan, width)
     graph = EXAMPLES * problem.plan.bytes_per_example * (2 + width)
-    uses = [[use for i in frame.uses if (use := problem.plan.extents[i]) is not None] for frame in plan.frames]
-    work = max((least_workspace(frame, problem.sizes(width)) for frame in uses if frame), default=0)
+    uses = [[use for i in view.uses if (use := problem.plan.extents[i]) is not None] for view in plan.views]
+    work = max((least_workspace(view, problem.sizes(width)) for view in uses if view), default=0)
     return ceil(max(factors / FACTORS, graph / GRAPH, work / WORKSPACE))
 
 

@@ -21,17 +21,10 @@ from tangentlens.kernels.matrix_free import JacobianOperator, Side
 from tangentlens.kernels.outputs import Reduction, reduction
 from tangentlens.kernels.prediction import predict
 from tangentlens.kernels.tracing.plan import Plan, Strategy, make_plan
-from tangentlens.models.functional import (
-    FunctionalModel,
-    PickOutput,
-    as_inputs,
-    batch_size,
-    concatenate,
-    functional_model,
-    take,
-    through_closures,
-)
+from tangentlens.models.functional import FunctionalModel, functional_model, through_closures
+from tangentlens.models.inputs import as_inputs, batch_size, concatenate, take
 from tangentlens.models.neutral import plain_torch
+from tangentlens.models.outputs import PickOutput
 from tangentlens.operators import DenseOperator, LinearOperator, SumOperator
 from tangentlens.progress import Progress, silent
 
@@ -156,7 +149,7 @@ def entk(
         output: from what the model returns to the (N, C) tensor; by default the tensor itself, the first of a
             tuple, or the `logits` of a Hugging Face output.
         memory_budget: bytes that the computation may take, a number or "500MB"; by default a quarter of what is free.
-        progress: predicted about every step.
+        progress: called after every step.
 
     Returns:
         the kernels. Dense operators are float64; matrix-free ones have the parameters' dtype.
@@ -175,7 +168,10 @@ def entk(
         )
     start, ambient = time.perf_counter(), torch.get_default_device()
     with plain_torch(), torch.no_grad():
-        problem, chosen = _problem(model, inputs, inputs2, outputs, groups, output, memory_budget, ambient)
+        reduced, budget = reduction(outputs), parse_budget(memory_budget, _device(model))
+        view = functional_model(model, output, copied=budget // _SNAPSHOT, device=ambient)
+        chosen = resolve_groups(view.aliases, groups, [n for n, p in model.named_parameters() if not p.requires_grad])
+        problem = _problem(view, inputs, inputs2, reduced, budget, len(chosen))
         _warn_unused(problem.plan, chosen)
         picked = _pick(problem, chosen) if method == "auto" else method
         operators = _operators(problem, chosen, picked, progress)
@@ -196,26 +192,13 @@ def entk(
     )
 
 
-def _problem(
-    model: torch.nn.Module,
-    inputs: Any,
-    inputs2: Any,
-    outputs: str | int | Reduction,
-    groups: Groups,
-    output: PickOutput | None,
-    memory_budget: int | float | str | None,
-    ambient: torch.device,
-) -> tuple[Problem, tuple[Group, ...]]:
-    """Read the user's arguments and plan the kernels."""
-    chosen_outputs = reduction(outputs)
-    device = (
-        next((p.device for p in model.parameters()), torch.device("cpu"))
-        if isinstance(model, torch.nn.Module)
-        else torch.device("cpu")
-    )
-    budget = parse_budget(memory_budget, device)
-    view = functional_model(model, output, copied=budget // _SNAPSHOT, device=ambient)
-    chosen = resolve_groups(view.aliases, groups, [n for n, p in model.named_parameters() if not p.requires_grad])
+def _device(model: object) -> torch.device:
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
+def _problem(view: FunctionalModel, inputs: Any, inputs2: Any, reduced: Reduction, budget: int, groups: int) -> Problem:
+    """Plan the kernels of a number of groups."""
     like = next(iter(view.trainable.values()))
     first = as_inputs(inputs, like)
     rows = batch_size(first)
@@ -223,16 +206,17 @@ def _problem(
     require(budget, planning_bytes(view), "the gradients of the parameters")
     view = through_closures(view, everything)
     plan = make_plan(view, everything, budget)
-    directions = chosen_outputs.directions(plan.outputs).to(device)
-    crossed = None if inputs2 is None else rows
-    return Problem(view, plan, everything, crossed, directions, chosen_outputs, budget, len(chosen) + 1), chosen
+    directions = reduced.directions(plan.outputs).to(like.device)
+    return Problem(
+        view, plan, everything, None if inputs2 is None else rows, directions, reduced, budget, held=groups + 1
+    )
 
 
 def _operators(problem: Problem, groups: Sequence[Group], method: str, progress: Progress) -> dict[str, LinearOperator]:
     if method == "matrix_free":
         require(problem.budget, max(matrix_free_bytes(problem, group) for group in groups), "matrix-free products")
-        first, second = _sides(problem)
-        return {g.name: _matrix_free(problem, g, first, second) for g in groups}
+        sides = _sides(problem)
+        return {g.name: _matrix_free(problem, g, sides) for g in groups}
     if method == "dense":
         require(problem.budget, dense_bytes(problem, groups), "the gradients of every example")
         return {g.name: _dense(oracle_kernel(problem, g), problem, g) for g in groups}
@@ -260,13 +244,12 @@ def _sides(problem: Problem) -> tuple[Side, Side]:
     return first, Side(take(problem.inputs, right), problem.plan.witnesses.behind(right.start))
 
 
-def _matrix_free(problem: Problem, group: Group, first: Side, second: Side) -> JacobianOperator:
+def _matrix_free(problem: Problem, group: Group, sides: tuple[Side, Side]) -> JacobianOperator:
     return JacobianOperator(
         problem.model,
         problem.plan,
         group.parameters,
-        first,
-        second,
+        sides,
         problem.directions,
         keep=problem.keep,
         pieces=pieces(problem, group),

@@ -10,7 +10,8 @@ from torch import Tensor
 from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.differentiation import without_advice
 from tangentlens.models.checks import agreement
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, map_inputs, take
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, batch_size, map_inputs, take
 
 _log = logging.getLogger(__name__)
 

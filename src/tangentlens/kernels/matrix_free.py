@@ -20,7 +20,8 @@ from tangentlens.kernels.differentiation import forward_mode, plain_attention, v
 from tangentlens.kernels.tracing.plan import Plan
 from tangentlens.kernels.tracing.witnesses import Witnesses
 from tangentlens.models.checks import agreement
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, batch_size, take
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
@@ -43,7 +44,7 @@ class JacobianOperator(LinearOperator):
         model: the functional view.
         plan: of its forward pass; every pass must take the same way.
         names: parameters of the group.
-        first, second: the rows and the columns; the same object for a symmetric kernel.
+        sides: of the rows and of the columns; the same object twice for a symmetric kernel.
         directions: (C, R).
         keep: whether directions are rows, or summed over.
         pieces: how much is worked on at once.
@@ -55,15 +56,15 @@ class JacobianOperator(LinearOperator):
         model: FunctionalModel,
         plan: Plan,
         names: tuple[str, ...],
-        first: Side,
-        second: Side,
+        sides: tuple[Side, Side],
         directions: Float[Tensor, "C R"],
         *,
         keep: bool,
         pieces: Pieces,
         name: str,
     ) -> None:
-        self._model, self._plan, self._first, self._second = model, plan, first, second
+        self._model, self._plan = model, plan
+        self._first, self._second = first, second = sides
         self._parameters = {n: model.trainable[n].detach() for n in names}
         example = next(iter(self._parameters.values()))
         self._directions, self._keep, self._pieces = directions.to(example), keep, pieces
@@ -86,8 +87,7 @@ class JacobianOperator(LinearOperator):
             self._model,
             self._plan,
             tuple(self._parameters),
-            first,
-            second,
+            (first, second),
             self._directions,
             keep=self._keep,
             pieces=self._pieces,

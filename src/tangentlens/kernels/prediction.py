@@ -45,7 +45,7 @@ def _multiplications(problem: Problem, plan: ParameterPlan) -> float:
     """Of one example's forward pass, in the uses of one parameter; one for each entry where the uses are unknown."""
     if plan.strategy is Strategy.DIFFERENTIATED:
         return float(problem.model.trainable[plan.name].numel())
-    extents = [problem.plan.extents[i] for frame in plan.frames for i in frame.uses]
+    extents = [problem.plan.extents[i] for view in plan.views for i in view.uses]
     return float(sum(use.positions * use.value for use in extents if use is not None))
 
 
@@ -56,7 +56,7 @@ def _forming(problem: Problem, plan: ParameterPlan) -> float:
         rows = sizes.rows_per_example * (1 if problem.keep else sizes.directions**0.5)
         return 2.0 * sizes.left_examples * sizes.right_examples * rows**2 * problem.model.trainable[plan.name].numel()
     total = 0.0
-    for frame in plan.frames:
-        uses = [use for i in frame.uses if (use := problem.plan.extents[i]) is not None]
+    for view in plan.views:
+        uses = [use for i in view.uses if (use := problem.plan.extents[i]) is not None]
         total += min(token_operations(uses, sizes), gradient_operations(uses, sizes))
     return total

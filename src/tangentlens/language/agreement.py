@@ -1,4 +1,4 @@
-"""When two results of one computation are the same."""
+"""Comparison of two results of one computation, up to rounding."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Batches of token windows: what a language model is called with, and what of it cannot be used."""
+"""Batches of token windows: checks, and windows taken out of them."""
 
 from collections.abc import Mapping
 from typing import Any

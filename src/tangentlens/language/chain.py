@@ -1,4 +1,4 @@
-"""Find the chain of blocks in a decoder, and what leads from the last block's output to the final hidden state.
+"""Find the chain of blocks in a decoder, and the modules from the last block's output to the final hidden state.
 
 Nothing is guessed from names: one forward pass over two tokens is watched. The blocks are the longest list of modules
 that are called once each, in order, each on what the one before it returned; the rest of the way is the sequence of

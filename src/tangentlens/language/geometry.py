@@ -1,4 +1,4 @@
-"""In which units a language model's outputs are compared: the geometry of its logits.
+"""Geometry of a language model's logits: the units in which its outputs are compared.
 
 The logits are z(r) = c tanh(y / c) with y = s U r + b, or y itself without a cap, of the final hidden state r. Their
 kernel J K_r J^T, J = dz/dr, has the nonzero eigenvalues of S^(1/2) K_r S^(1/2) with S = J^T M J, so nothing of the
@@ -135,7 +135,7 @@ def checked_geometry(name: str) -> str:
 
 
 def moved_logits(head: Head, hidden: Float[Tensor, " d"], moves: Float[Tensor, "d k"]) -> Float[Tensor, "V k"]:
-    """J m: what small moves of the final hidden state do to the logits."""
+    """J m: change of the logits along small moves of the final hidden state."""
     slopes = head.slopes(head.logits(hidden[None])[0])
     return slopes[:, None] * (head.weight @ moves.to(head.weight))
 

@@ -37,7 +37,7 @@ def gguf_folder(path: Path, *, cache: Path | None = None, progress: Progress = s
     Args:
         path: the GGUF file of a causal language model.
         cache: where the folders are kept; `cache_root() / "models"` where None.
-        progress: told about the three steps of a conversion.
+        progress: receives the three steps of a conversion.
 
     Returns:
         A folder for `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`.

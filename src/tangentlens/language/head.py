@@ -1,4 +1,4 @@
-"""What a model does between its final hidden state and the logits that it returns, measured instead of read.
+"""Head of a language model: bias, scale and cap from final hidden state to logits, measured in forward passes.
 
 Biases, scales of the logits (Cohere, Granite), scales of the hidden state before the head and soft caps go by many
 names in configs. So the model is run with what its head returns replaced by known numbers: the logits that come out are
@@ -59,7 +59,7 @@ class Head:
 
 @dataclass(frozen=True)
 class HeadShape:
-    """The numbers of a head: `before` multiplies the hidden state, `behind` what the head's module returns."""
+    """The numbers of a head: `before` multiplies the hidden state, `behind` the output of the head's module."""
 
     before: float
     behind: float

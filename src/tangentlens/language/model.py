@@ -139,7 +139,7 @@ def language_model(
         source: a model id of the Hugging Face hub, a folder, a GGUF file, or a model of transformers.
         tokenizer: that of a model that is wrapped; otherwise instead of the one that lies with the weights.
         revision: commit, branch or tag of a hub model.
-        progress: told about the conversion of a GGUF file.
+        progress: receives the conversion of a GGUF file.
 
     Raises:
         MissingExtraError: transformers, or what reads GGUF files, is not installed.
@@ -154,7 +154,7 @@ def language_model(
 
 
 def working_copy(lm: LanguageModel) -> LanguageModel:
-    """The model as it is differentiated: a private copy, with everything that was measured measured on it.
+    """A private copy of a model to differentiate, its head measured again.
 
     Raises:
         UnsupportedModelError: the model cannot be copied, or its attention cannot be switched.

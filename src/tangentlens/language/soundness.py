@@ -1,4 +1,4 @@
-"""What must be true of a language model before its kernels mean anything, measured on a few windows of the batch."""
+"""Checks of a language model that its kernels rest on, made on a few windows of the batch."""
 
 import math
 
@@ -58,7 +58,7 @@ def check_attention(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t
 
 
 def check_causality(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t d"]) -> float:
-    """What another last token changes in earlier final hidden states.
+    """Relative change of earlier final hidden states by another last token.
 
     Raises:
         UnsupportedModelError: more than rounding.
@@ -90,7 +90,7 @@ def head_difference(lm: LanguageModel, window: Batch, states: Float[Tensor, "n t
 
 
 def check_padding(lm: LanguageModel, batch: Batch) -> float:
-    """What hidden tokens change at a window's last real position.
+    """Relative change at a window's last real position by hidden tokens.
 
     Raises:
         UnsupportedModelError: more than rounding.

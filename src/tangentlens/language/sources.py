@@ -1,4 +1,4 @@
-"""Where a language model comes from: the hub, a folder, a GGUF file, or a package that carries one."""
+"""Sources of a language model: the hub, a folder, a GGUF file, or a package that carries one."""
 
 import hashlib
 import logging
@@ -72,7 +72,7 @@ def resolve(
         name: a folder that `from_pretrained` can load, a GGUF file, or a hub id such as "google/gemma-3-270m".
         revision: branch, tag or commit of the hub; only for hub ids.
         cache: where converted GGUF files are kept.
-        progress: told about a conversion.
+        progress: receives a conversion.
 
     Raises:
         InvalidInputError: nothing of that name is found, or a revision is asked of something that has none.
@@ -143,7 +143,7 @@ def _commit(name: str, revision: str | None) -> str:
 
 
 def _asked(hub: Any, errors: Any, name: str, revision: str | None) -> str | None:
-    """The commit as the hub tells it; None where it cannot be reached (one try: others than it may have the model)."""
+    """The commit that the hub answers; None where it cannot be reached (one try: others than it may have the model)."""
     refusals = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
     try:
         url = hub.hf_hub_url(name, "config.json", revision=revision)

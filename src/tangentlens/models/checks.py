@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from tangentlens.errors import NumericalError, UnsupportedModelError
-from tangentlens.models.functional import FunctionalModel, Inputs
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)
 

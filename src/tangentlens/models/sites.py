@@ -19,7 +19,9 @@ from torch.overrides import BaseTorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.models.functional import FunctionalModel, Inputs, PickOutput, functional_model, take
+from tangentlens.models.functional import FunctionalModel, functional_model
+from tangentlens.models.inputs import Inputs, take
+from tangentlens.models.outputs import PickOutput
 
 
 @dataclass(frozen=True)

@@ -3,68 +3,20 @@
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.records import Figure
-
-Verdict = Literal["meets", "falls short", "not measured"]
+from tangentlens.store.about import Expectation
+from tangentlens.store.flat_config import flat_config
 
 _UNSET = "not set"  # in a config, as by a version that had no such key
 
 # In an installed package the folder lies inside it, in a checkout at the root.
 _PLACES = (Path(__file__).parents[1] / "_experiments", Path(__file__).parents[3] / "experiments")
-
-
-@dataclass(config=ConfigDict(extra="forbid", strict=True), frozen=True)
-class Expectation:
-    """What is expected of one figure of results.json.
-
-    Attributes:
-        key: the figure.
-        source: where the bound comes from.
-        at_least: lower bound on the mean, None where there is none.
-        at_most: upper bound on the mean, None where there is none.
-        paper: the paper's own number, for the reader; None where it gives none.
-    """
-
-    key: str
-    source: str
-    at_least: float | None = None
-    at_most: float | None = None
-    paper: float | None = None
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is a bound to meet."""
-        return self.at_least is not None or self.at_most is not None
-
-    @property
-    def bound(self) -> str:
-        """The bound in words: "at least 93", "80 to 90"."""
-        if self.at_least is not None and self.at_most is not None:
-            return f"{self.at_least:g} to {self.at_most:g}"
-        sides = (("at least", self.at_least), ("at most", self.at_most))
-        return next((f"{word} {side:g}" for word, side in sides if side is not None), "reported, no bound")
-
-    def verdict(self, figure: Figure | None) -> Verdict:
-        """Whether the figure's value lies within the bound; a figure without value is not measured."""
-        if figure is None or figure.value is None:
-            return "not measured"
-        low = self.at_least is None or figure.value >= self.at_least
-        high = self.at_most is None or figure.value <= self.at_most
-        return "meets" if low and high else "falls short"
-
-    def undecided(self, figure: Figure | None) -> bool:
-        """Whether the figure's interval reaches to both sides of a bound."""
-        if figure is None or figure.interval is None:
-            return False
-        low, high = figure.interval
-        return any(side is not None and low < side < high for side in (self.at_least, self.at_most))
 
 
 @dataclass(frozen=True)
@@ -114,7 +66,7 @@ def experiment_of(setting: str, places: tuple[Path, ...] | None = None) -> Exper
 
 
 def expectations_for(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[Expectation, ...]:
-    """What the experiment of a config's setting expects; nothing of a run on another model than the experiment's."""
+    """Expectations of the experiment of a config's setting; none for a run on another model than the experiment's."""
     experiment = experiment_of(str(config.get("setting")), places)
     if experiment is None or _model(config) != _model(_config(experiment.config)):
         return ()
@@ -147,8 +99,8 @@ def read_expectations(path: Path) -> tuple[Expectation, ...]:
 
 
 def departures(config: Mapping[str, Any], places: tuple[Path, ...] | None = None) -> tuple[str, ...]:
-    """Where a config leaves that of its setting's experiment, for which the expectations were stated."""
-    experiment = experiment_of(config["setting"], places)
+    """Differences of a config from that of its setting's experiment, for which the expectations were stated."""
+    experiment = experiment_of(str(config.get("setting")), places)
     return config_differences(config, _config(experiment.config)) if experiment else ()
 
 
@@ -161,14 +113,6 @@ def config_differences(config: Mapping[str, Any], reference: Mapping[str, Any]) 
         for key in keys
         if ours.get(key) != theirs.get(key)
     )
-
-
-def flat_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def _root(places: tuple[Path, ...] | None) -> Path:

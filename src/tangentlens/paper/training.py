@@ -25,7 +25,7 @@ _OPTIMISERS: Mapping[str, type[torch.optim.Optimizer]] = {
 
 
 class TrainingConfig(BaseModel):
-    """How a network is trained, and how often it is measured."""
+    """Optimiser, length and checkpoints of a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -41,7 +41,7 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network at one moment of its training.
+    """Checkpoint record: a network during its training.
 
     Attributes:
         epoch: passes over the training rows so far; 0 before the first step.
@@ -58,6 +58,11 @@ class Checkpoint:
     test_accuracy: float
     seconds: float
     state: Mapping[str, Tensor] = field(repr=False)
+
+    @property
+    def row(self) -> tuple[float, float, float, float, float]:
+        """Epoch, training loss and accuracy, test loss and accuracy."""
+        return float(self.epoch), self.train_loss, self.train_accuracy, self.test_loss, self.test_accuracy
 
 
 def mean_squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -124,7 +129,7 @@ def train(
 
 
 def checkpoints(config: TrainingConfig) -> int:
-    """How many checkpoints `train` yields."""
+    """Number of checkpoints that `train` yields."""
     return config.epochs // config.measure_every + 1 + (config.epochs % config.measure_every > 0)
 
 

@@ -12,14 +12,14 @@ from pydantic import BaseModel
 
 from tangentlens.config import config_text, parse_config
 from tangentlens.errors import InvalidInputError
-from tangentlens.paper import SETTINGS, Setting
+from tangentlens.paper import SETTINGS, Setting, about
 from tangentlens.pipeline.summary import figure_values, summarise
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.report import build_report
-from tangentlens.report.about import describe, write_about
-from tangentlens.statistics.claims import Claim, Evidence, evidence_figures, judge
+from tangentlens.statistics.claims import Evidence, evaluate, evidence_figures
 from tangentlens.store import Draft, SeedRecord, StoredRun, begin, complete, open_run
+from tangentlens.store.about import Claim, write_about
 from tangentlens.store.arrays import (
     evidence_path,
     read_measurement,
@@ -143,10 +143,11 @@ def _examined_environment(run: StoredRun, overwrite: bool) -> dict[str, Any]:
 def _write_findings(folder: Path, config: BaseModel, setting: Setting, environment: Mapping[str, Any]) -> None:
     """Figures, verdicts, environment and report from what the run's arrays hold."""
     records = read_seeds(folder)
-    judged = evidence_figures(_judged(setting.claims, records)) if _examined(folder, records) else {}
-    write_results(folder / "results.json", {**summarise(records), **judged})
+    evaluated = evidence_figures(_evaluated(setting.claims, records)) if _examined(folder, records) else {}
+    write_results(folder / "results.json", {**summarise(records), **evaluated})
     write_environment(folder, {**environment, "seconds": sum(record.seconds for record in records)})
-    write_about(folder, describe(config.model_dump(mode="json", exclude_none=True), setting))
+    tree = config.model_dump(mode="json", exclude_none=True)
+    write_about(folder, about(tree, {str(tree.get("setting")): setting}))
     build_report(folder)
 
 
@@ -154,12 +155,12 @@ def _examined(folder: Path, records: Sequence[SeedRecord]) -> bool:
     return all(evidence_path(folder, record.seed).exists() for record in records)
 
 
-def _judged(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
+def _evaluated(claims: Sequence[Claim], records: Sequence[SeedRecord]) -> tuple[Evidence, ...]:
     keys = dict.fromkeys(key for record in records for key in record.figures)
     units = {key: unit for record in records for key, unit in record.units.items()}
     inside = records[0].intervals if len(records) == 1 else {}
     values = {key: figure_values(key, records) for key in keys}
-    return judge(claims, values, [record.seed for record in records], units, inside)
+    return evaluate(claims, values, [record.seed for record in records], units, inside)
 
 
 def _prepared(

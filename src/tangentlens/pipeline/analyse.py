@@ -8,7 +8,7 @@ from torch import nn
 
 from tangentlens.analysis.case import Options, Subject
 from tangentlens.errors import InvalidInputError
-from tangentlens.models.functional import PickOutput
+from tangentlens.models.outputs import PickOutput
 from tangentlens.pipeline.own_model import analyse_model
 from tangentlens.progress.listeners import listener
 from tangentlens.report.notebook import Run, open_run

@@ -19,8 +19,8 @@ from tangentlens.pipeline.summary import summarise
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 from tangentlens.report import build_report
-from tangentlens.report.about import About, write_about
 from tangentlens.store import Draft, begin, complete
+from tangentlens.store.about import About, write_about
 from tangentlens.store.arrays import read_measurement, read_seeds, write_measurement, write_part
 from tangentlens.store.environment import write_environment
 from tangentlens.store.results import write_results

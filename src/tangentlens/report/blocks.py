@@ -1,4 +1,4 @@
-"""What a section of a report is made of. The template knows how each looks."""
+"""Blocks that a section of a report is made of; the template draws each kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Note:
-    """How to read a figure, or a caveat."""
+    """Explanation of a figure, or a caveat."""
 
     text: str
     kind: ClassVar[str] = "note"
@@ -92,7 +92,7 @@ class Table:
 
     @property
     def long(self) -> bool:
-        """Whether it scrolls within a part of the screen, under its headings."""
+        """True for a table that scrolls within a part of the screen, under its headings."""
         return len(self.rows) > _LONG
 
 
@@ -206,7 +206,7 @@ class Section:
     when: Callable[[StoredRun], bool] = field(default=lambda _run: True)
 
     def belongs_to(self, run: StoredRun) -> bool:
-        """Whether the page of this run has the section."""
+        """True where the page of this run has the section."""
         marks = self.marks or self.arrays
         return (not marks or any(run.has(name) for name in marks)) and self.when(run)
 

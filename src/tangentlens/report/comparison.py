@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tangentlens.paper.experiments import flat_config
 from tangentlens.records import Figure
 from tangentlens.report import labels
-from tangentlens.report.about import about
 from tangentlens.report.numbers import mean_and_interval, number
 from tangentlens.store import StoredRun
+from tangentlens.store.flat_config import flat_config
 
 _ABSENT = "not there"
 _MADE_WITH = ("tangentlens", "commit", "torch", "python")
@@ -45,7 +44,7 @@ class Compared:
 
     @property
     def label(self) -> str:
-        """What the figure is, in words where somebody gave it any."""
+        """The figure in words; its key where it has none."""
         return labels.figure(self.key)
 
     @property
@@ -59,7 +58,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """How the two lie to each other.
+        """Relation of the two intervals.
 
         "apart" where both 95 % intervals are known and do not meet, "overlap" where they do, "equal" where the values
         are the same, "one run" where the other does not have it, and empty where an interval is missing. Intervals that
@@ -79,7 +78,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs share and what not.
+    """Two runs side by side: where they differ, and every figure of both.
 
     Attributes:
         first, second: the runs.
@@ -97,7 +96,7 @@ class Comparison:
     @property
     def headline(self) -> tuple[Compared, ...]:
         """The figures that either setting's experiment expects something of; all where there are none."""
-        expected = {row.key for run in (self.first, self.second) for row in about(run).expected}
+        expected = {row.key for run in (self.first, self.second) for row in run.about.expected}
         chosen = tuple(figure for figure in self.figures if figure.key in expected)
         return chosen or self.figures
 
@@ -129,7 +128,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def run_names(comparison: Comparison) -> tuple[str, str]:
-    """What the two are called: their folders' names, with as much of the path as tells them apart."""
+    """Names of the two runs: their folders', with as much of the path as makes them differ."""
     first, second = (run.folder.resolve() for run in (comparison.first, comparison.second))
     longest = max(len(first.parts), len(second.parts))
     apart = (depth for depth in range(1, longest) if first.parts[-depth:] != second.parts[-depth:])

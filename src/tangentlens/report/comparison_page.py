@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.records import Figure
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Table
 from tangentlens.report.charts import HUES, chart, text
 from tangentlens.report.comparison import Compared, Comparison, Difference, run_names, shown, summary
@@ -67,7 +66,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    names = {about(run).title for run in (comparison.first, comparison.second)}
+    names = {run.about.title for run in (comparison.first, comparison.second)}
     return f"Two runs: {' and '.join(sorted(names))}"
 
 

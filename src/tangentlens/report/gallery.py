@@ -1,14 +1,15 @@
 """A gallery: the pages of several runs in one folder, which share one plotly.js."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tangentlens.errors import InvalidInputError
-from tangentlens.paper import experiments
-from tangentlens.report.page import plotly_js, render, shown_run
+from tangentlens.report.page import plotly_js, render, without_text
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import Describe, setting_alone
 from tangentlens.store.atomic import storing, write_text
 
 PLOTLY = "plotly.min.js"
@@ -20,7 +21,7 @@ class _Page:
     html: str
 
 
-def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+def write_gallery(runs: Sequence[Path], folder: Path, *, describe: Describe = setting_alone) -> tuple[Path, ...]:
     """Write each run's page as FOLDER/<experiment>/index.html, and plotly.js once beside them; other pages there stay.
 
     The texts of a language model's windows are shown only where the model wrote them itself (text.source = "written"):
@@ -29,6 +30,7 @@ def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     Args:
         runs: run folders, one of a setting.
         folder: made if it is missing.
+        describe: gives the title, claims and expectations that an older version did not store.
 
     Returns:
         the pages, in the order of the runs.
@@ -37,7 +39,7 @@ def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
         InvalidInputError: a folder is not a run, its setting is no experiment's, or two runs have the same one.
         StoreError: a file of a run is damaged, or the folder cannot be written.
     """
-    opened = [open_run(run) for run in runs]
+    opened = [open_run(run, describe) for run in runs]
     pages = [_Page(folder / place, _html(run)) for place, run in zip(_places(opened), opened, strict=True)]
     with storing(folder):
         for page in pages:
@@ -50,22 +52,21 @@ def write_gallery(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
 
 def _places(runs: Sequence[StoredRun]) -> list[str]:
     """The experiment of each run, which names its folder."""
-    found = [experiments.experiment_of(run.setting) for run in runs]
-    for run, experiment in zip(runs, found, strict=True):
-        if experiment is None:
+    for run in runs:
+        if not re.fullmatch(r"\w[\w-]*", run.about.experiment):
             raise InvalidInputError(
                 f"the gallery has no place for the setting {run.setting!r}",
                 where=str(run.folder),
-                remedy=f"Give runs of the experiments {', '.join(experiments.names())}.",
+                remedy="Give runs of the experiments that come with tangentlens.",
             )
     for setting, count in Counter(run.setting for run in runs).items():
         if count > 1:
             raise InvalidInputError(
                 f"{count} runs have the setting {setting!r}", where="gallery", remedy="Give one run of a setting."
             )
-    return [experiment.name for experiment in found if experiment is not None]
+    return [run.about.experiment for run in runs]
 
 
 def _html(run: StoredRun) -> str:
     own_text = run.config.get("text", {}).get("source") == "written"
-    return render(shown_run(run.folder, text=own_text), plotly=f"../{PLOTLY}")
+    return render(run if own_text else without_text(run), plotly=f"../{PLOTLY}")

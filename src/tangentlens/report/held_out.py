@@ -12,7 +12,7 @@ from tangentlens.report.language_run import LanguageRun
 
 @dataclass(frozen=True)
 class Choice:
-    """What the train half picked of one geometry, or of the baseline.
+    """Modes and layers that the train half picked of one geometry, or of the baseline.
 
     Attributes:
         mode: (L, labels) the mode picked in each layer.

@@ -1,6 +1,22 @@
 """Words for the keys of results.json and for the names of feature families."""
 
 from collections.abc import Mapping
+from itertools import product
+
+from tangentlens.store import figure_keys
+from tangentlens.store.figure_keys import (
+    BASELINE,
+    MODES,
+    RANDOM,
+    Ablation,
+    FirstMove,
+    Key,
+    Macro,
+    MacroKind,
+    Overlap,
+    SmallestCosine,
+    method_of,
+)
 
 # No line may break inside a family.
 _FAMILIES: Mapping[str, str] = {
@@ -15,51 +31,61 @@ _FAMILIES: Mapping[str, str] = {
     "input": "n and m together",
 }
 
-_FIGURES: Mapping[str, str] = {
-    "overlap.first_cliff.percent": "First cliff, overlap with the n and m features",
-    "overlap.sum.percent": "Second cliff, overlap with the sum features",
-    "overlap.difference.percent": "Second cliff, overlap with the difference features",
-    "overlap.sum.smallest_singular_value": "Sum features, smallest singular value",
-    "overlap.difference.smallest_singular_value": "Difference features, smallest singular value",
-    "overlap.unembed.sum.percent": "Unembedding, first block, overlap with the sum features",
-    "overlap.unembed.axis_sum.percent": "Unembedding, next block, overlap with the axis-sum features",
-    "overlap.unembed.joint.sum.percent": "Unembedding, both blocks, overlap with the sum features",
-    "overlap.unembed.joint.axis_sum.percent": "Unembedding, both blocks, overlap with the axis-sum features",
-    "frequencies.agree": "Share of networks whose kernel and embedding name the same frequencies",
-    "learned.by_paper_epoch": "Share of networks that learned the task where the paper stops",
-    "learned.share": "Share of networks that learned the task in the end",
-    "grokking.onset_epoch": "Onset of grokking, epoch",
-    "grokking.overlap_peak_epoch": "Fastest growth of the sum overlap, epoch",
-    "grokking.onset_minus_peak_epochs": "Onset minus fastest growth, epochs",
-    "train.accuracy.final": "Training accuracy at the end",
-    "test.accuracy.final": "Test accuracy at the end",
-    "cliffs.first": "First cliff found after mode",
-    "cliffs.second": "Second cliff found after mode",
-    "cliffs.match_paper": "Share of seeds whose cliffs are the paper's",
-    "eigenpairs.worst_residual": "Worst relative residual of an eigenpair",
-    "causal.mlp.ablate.entk.accuracy": "Test accuracy without both cliffs",
-    "causal.mlp.ablate.random.accuracy": "Test accuracy without as many random functions",
-    "causal.mlp.ablate.pca.accuracy": "Test accuracy without as many principal components",
-    "settle.sensitivity_ratio.entk_over_pca": "Change by moves along modes over that along principal components",
-    "settle.sensitivity_ratio.entk_over_random": "Change by moves along modes over that along random directions",
-    "auroc.pos.macro.entk": "Parts of speech, AUROC of the kernel's modes",
-    "auroc.pos.macro.pca": "Parts of speech, AUROC of principal components",
-    "auroc.pos.macro.lead.entk": "Parts of speech, AUROC: modes less principal components",
-    "average_precision.pos.macro.entk": "Parts of speech, average precision of the kernel's modes",
-    "average_precision.pos.macro.pca": "Parts of speech, average precision of principal components",
-    "average_precision.pos.macro.lead.entk": "Parts of speech, average precision: modes less principal components",
-    "auroc.morph.macro.entk": "Morphology, AUROC of the kernel's modes",
-    "auroc.morph.macro.pca": "Morphology, AUROC of principal components",
-    "auroc.morph.macro.lead.entk": "Morphology, AUROC: modes less principal components",
-    "auroc.pos.macro.lead.entk_fisher": "Parts of speech, AUROC: Fisher's modes less principal components",
-    "average_precision.pos.macro.lead.entk_fisher": (
-        "Parts of speech, average precision: Fisher's modes less principal components"
-    ),
-    "auroc.morph.macro.lead.entk_fisher": "Morphology, AUROC: Fisher's modes less principal components",
-    "training.seconds": "Training",
-    "kernel.seconds": "Kernels",
-    "eigen.seconds": "Eigenpairs",
-    "dynamics.seconds": "Modes along training",
+_FIGURES: Mapping[Key, str] = {
+    Overlap("first_cliff"): "First cliff, overlap with the n and m features",
+    Overlap("sum"): "Second cliff, overlap with the sum features",
+    Overlap("difference"): "Second cliff, overlap with the difference features",
+    SmallestCosine("sum"): "Sum features, smallest singular value",
+    SmallestCosine("difference"): "Difference features, smallest singular value",
+    Overlap("unembed.sum"): "Unembedding, first block, overlap with the sum features",
+    Overlap("unembed.axis_sum"): "Unembedding, next block, overlap with the axis-sum features",
+    Overlap("unembed.joint.sum"): "Unembedding, both blocks, overlap with the sum features",
+    Overlap("unembed.joint.axis_sum"): "Unembedding, both blocks, overlap with the axis-sum features",
+    figure_keys.FREQUENCIES_AGREE: "Share of networks whose kernel and embedding name the same frequencies",
+    figure_keys.LEARNED_BY_PAPER_EPOCH: "Share of networks that learned the task where the paper stops",
+    figure_keys.LEARNED: "Share of networks that learned the task in the end",
+    figure_keys.ONSET: "Onset of grokking, epoch",
+    figure_keys.PEAK: "Fastest growth of the sum overlap, epoch",
+    figure_keys.LAG: "Onset minus fastest growth, epochs",
+    figure_keys.TRAIN_ACCURACY: "Training accuracy at the end",
+    figure_keys.TEST_ACCURACY: "Test accuracy at the end",
+    figure_keys.FIRST_CLIFF: "First cliff found after mode",
+    figure_keys.SECOND_CLIFF: "Second cliff found after mode",
+    figure_keys.CLIFFS_MATCH_PAPER: "Share of seeds whose cliffs are the paper's",
+    figure_keys.WORST_RESIDUAL: "Worst relative residual of an eigenpair",
+    FirstMove(f"{MODES}_over_{BASELINE}"): "Change by moves along modes over that along principal components",
+    FirstMove(f"{MODES}_over_{RANDOM}"): "Change by moves along modes over that along random directions",
+    figure_keys.TRAINING_SECONDS: "Training",
+    figure_keys.KERNEL_SECONDS: "Kernels",
+    figure_keys.EIGEN_SECONDS: "Eigenpairs",
+    figure_keys.DYNAMICS_SECONDS: "Modes along training",
+}
+_LABELS = {"pos": "Parts of speech", "morph": "Morphology"}
+_MEASURES = {"auroc": "AUROC", "average_precision": "average precision"}
+
+
+def _macro_means() -> dict[Key, str]:
+    """Means over the labels of a family, for each measure."""
+    words: dict[Key, str] = {}
+    for (label, subject), (measure, name) in product(_LABELS.items(), _MEASURES.items()):
+        words |= {
+            Macro(measure, label, MODES): f"{subject}, {name} of the kernel's modes",
+            Macro(measure, label, BASELINE): f"{subject}, {name} of principal components",
+            MacroKind(measure, label, "lead", MODES): f"{subject}, {name}: modes less principal components",
+            MacroKind(measure, label, "lead", method_of("fisher")): (
+                f"{subject}, {name}: Fisher's modes less principal components"
+            ),
+        }
+    return words
+
+
+_WORDS = {str(key): words for key, words in {**_FIGURES, **_macro_means()}.items()}
+
+# what was taken out of what the last layer reads -> the accuracy that is left, whatever the network is called
+_ABLATED: Mapping[str, str] = {
+    MODES: "Test accuracy without both blocks of modes",
+    RANDOM: "Test accuracy without as many random functions",
+    BASELINE: "Test accuracy without as many principal components",
 }
 
 
@@ -75,5 +101,8 @@ def order(name: str) -> tuple[int, str]:
 
 
 def figure(key: str) -> str:
-    """What a figure is, in words; the key itself where nobody has given it any."""
-    return _FIGURES.get(key, key)
+    """A figure in words; its key where it has none."""
+    ablation = Ablation.parse(key)
+    if ablation and (ablation.space, ablation.statistic) == ("ablate", "accuracy"):
+        return _ABLATED.get(ablation.part, key)
+    return _WORDS.get(key, key)

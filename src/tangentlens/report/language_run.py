@@ -60,7 +60,7 @@ class LanguageRun:
 
 
 def holds_language_model(run: StoredRun) -> bool:
-    """Whether the run holds windows of text and what a language model's kernels make of them."""
+    """True for a run that holds windows of text and modes of a language model's kernels."""
     return any("geometries" in record.words or _WINDOWS & record.names for record in run.seeds)
 
 
@@ -89,7 +89,7 @@ def geometry_name(geometry: str) -> str:
 
 
 def short_layers(groups: Sequence[str]) -> tuple[str, ...]:
-    """The number of each group's layer ("model.layers.16.mlp.down_proj.weight" -> "16"), with the name of its module
+    """The number of each group's layer ("model.layers.16.down_proj.weight" -> "16"), with the name of its module
     where groups share a layer ("16.down_proj"); the groups' places in the order where that does not tell them apart."""
     matches = [re.search(r"\.(\d+)(?:\.(?:\w+\.)*?(\w+)\.\w+)?$", group, re.ASCII) for group in groups]
     found = [match for match in matches if match]

@@ -22,7 +22,7 @@ from tangentlens.store.tables import read_table, table_names
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds, for a person.
+    """A run folder: figures, results and arrays.
 
     Attributes:
         stored: the run as the report reads it.

@@ -61,7 +61,7 @@ def spread(figure: Figure | None) -> str:
 
 
 def observations(figure: Figure | None) -> str:
-    """How many observations are behind a figure; "unknown" where the run does not say, "0" without a figure."""
+    """Number of observations behind a figure; "unknown" where the run does not say, "0" without a figure."""
     if figure is None:
         return "0"
     return "unknown" if figure.n is None else str(figure.n)

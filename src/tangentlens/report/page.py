@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block
 from tangentlens.report.language_run import without_texts
 from tangentlens.report.sections import SECTIONS
 from tangentlens.report.visible_text import visible_block
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import Describe, setting_alone
 from tangentlens.store.atomic import write_text
 
 
@@ -31,26 +31,32 @@ class Part:
     blocks: tuple[Block, ...]
 
 
-def build_report(run_folder: Path, *, text: bool = True) -> Path:
+def build_report(run_folder: Path, *, text: bool = True, describe: Describe = setting_alone) -> Path:
     """Write report.html into a run folder and return its path.
 
     Args:
         run_folder: a folder made by `tangentlens run`.
         text: whether the page may hold the texts of windows and the words that follow them.
+        describe: gives the title, claims and expectations that an older version did not store.
 
     Raises:
         InvalidInputError: the folder is not a run.
         StoreError: a file of the run is damaged, or the folder cannot be written.
     """
     path = Path(run_folder) / "report.html"
-    write_text(path, render(shown_run(run_folder, text=text)))
+    write_text(path, render(shown_run(run_folder, text=text, describe=describe)))
     return path
 
 
-def shown_run(run_folder: Path, *, text: bool = True) -> StoredRun:
+def shown_run(run_folder: Path, *, text: bool = True, describe: Describe = setting_alone) -> StoredRun:
     """A stored run as its page shows it; arguments and errors as for `build_report`."""
-    run = open_run(run_folder)
-    return run if text else replace(run, seeds=tuple(map(without_texts, run.seeds)))
+    run = open_run(run_folder, describe)
+    return run if text else without_text(run)
+
+
+def without_text(run: StoredRun) -> StoredRun:
+    """A run without the texts of windows and the words that follow them."""
+    return replace(run, seeds=tuple(map(without_texts, run.seeds)))
 
 
 def render(run: StoredRun, *, plotly: str | None = None) -> str:
@@ -63,7 +69,7 @@ def render(run: StoredRun, *, plotly: str | None = None) -> str:
     parts = tuple(
         Part(section.name, section.title, section.blocks(run)) for section in SECTIONS if section.belongs_to(run)
     )
-    return assembled("report.html.jinja", parts, plotly, title=about(run).title, run=run)
+    return assembled("report.html.jinja", parts, plotly, title=run.about.title, run=run)
 
 
 def assembled(template: str, parts: Sequence[Part], plotly: str | None = None, **names: Any) -> str:
@@ -112,7 +118,7 @@ def bind(text: str) -> str:
 
 
 def readable(value: Any) -> Any:
-    """What a template prints, with nothing invisible in text from outside; markup of our own stays as it is."""
+    """Escape invisible characters in text from outside; markup of our own stays as it is."""
     return visible_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

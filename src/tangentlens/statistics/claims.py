@@ -29,6 +29,7 @@ from scipy import stats
 from tangentlens.records import Figure
 from tangentlens.statistics.corrections import holm
 from tangentlens.statistics.intervals import mean_interval
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import ClaimPart
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -43,31 +44,8 @@ VERDICTS: Mapping[float, Verdict] = {1.0: "holds", 0.0: "undecided", -1.0: "does
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim that a setting speaks to.
-
-    Attributes:
-        name: what results.json calls it.
-        statement: the claim in words.
-        metric: key of the figure that it is about.
-        null: key of the figure, or the number, that the metric is compared with.
-        null_words: what the null is, in words.
-        side: whether the claim says that the metric lies above the null or below it.
-        p: key of a figure: the p of a test over the inputs of one seed, for a null that is a number.
-    """
-
-    name: str
-    statement: str
-    metric: str
-    null: str | float
-    null_words: str
-    side: Literal["above", "below"] = "above"
-    p: str | None = None
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """A claim, judged.
+    """A claim with its figures and its verdict.
 
     Attributes:
         claim: which.
@@ -88,14 +66,14 @@ class Evidence:
     verdict: Verdict
 
 
-def judge(
+def evaluate(
     claims: Sequence[Claim],
     figures: Mapping[str, Sequence[float]],
     seeds: Sequence[int],
     units: Mapping[str, str],
     inside: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Evidence, ...]:
-    """Judge claims together, by the rule of this module.
+    """Evaluate the claims of a run together, by the rule of this module.
 
     Args:
         claims: those of one run.
@@ -116,8 +94,8 @@ def judge(
     ):
         unit = units.get(claim.metric, "")
         value, null = (mean_interval(each, seeds=seeds, unit=unit) for each in (values, nulls))
-        judged = verdict(_shifted(effect, -LEAST.get(unit, 0.0)), corrected)
-        found.append(Evidence(claim, value, null, effect, raw, corrected, judged))
+        answer = verdict(_shifted(effect, -LEAST.get(unit, 0.0)), corrected)
+        found.append(Evidence(claim, value, null, effect, raw, corrected, answer))
     return tuple(found)
 
 
@@ -174,7 +152,7 @@ def sign_flip_p(effects: Sequence[float]) -> float:
 
 
 def evidence_figures(evidence: Sequence[Evidence]) -> dict[str, Figure]:
-    """What results.json holds of judged claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
+    """Figures of evaluated claims: claim.<name>.value, .null, .effect, .p, .corrected_p, .verdict."""
     figures: dict[str, Figure] = {}
     for each in evidence:
         name, n, seeds = each.claim.name, each.effect.n, each.effect.seeds

@@ -1,4 +1,4 @@
-"""Two methods on the same labels and the same windows: is one better, and by how much?"""
+"""Paired comparison of two methods on the same labels and windows."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class PairedComparison:
 
     Attributes:
         difference: of the measure, for each label.
-        low, high: bounds of its interval, each label alone.
+        low, high: bounds of its 95 % interval, each label alone.
         p: two-sided, for each label alone.
         p_family: two-sided, against the largest difference over the labels (single-step maxT).
         macro_difference: the mean over labels.
@@ -48,7 +48,6 @@ def paired_comparison(
     within: Tensor,
     *,
     random: np.random.Generator,
-    level: float = 0.95,
     resamples: int = 2000,
     permutations: int = 1000,
 ) -> PairedComparison:
@@ -67,7 +66,6 @@ def paired_comparison(
         labels: (N, L), Boolean or 0 and 1.
         within: (N,) strata of the bootstrap; zeros for one stratum.
         random: source of resamples and exchanges.
-        level: coverage of the intervals.
         resamples: number of bootstrap samples.
         permutations: number of random exchanges.
 
@@ -90,7 +88,7 @@ def paired_comparison(
         return torch.cat([found, found.mean(dim=1, keepdim=True)], dim=1)
 
     null = _exchanged(measure, _ranks(first), _ranks(second), labels, random, permutations).abs()
-    interval = stratified_bootstrap_interval(differences, within, random=random, level=level, resamples=resamples)
+    interval = stratified_bootstrap_interval(differences, within, random=random, resamples=resamples)
     observed = interval.value.abs()
     return PairedComparison(
         difference=interval.value[:-1],

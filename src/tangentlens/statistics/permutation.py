@@ -22,7 +22,7 @@ Statistic = Callable[[Tensor], Tensor]  # (B, N, L) Boolean label matrices -> (B
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """What a statistic is for the labels given, and what it is for labels in random order.
+    """A statistic of the labels given, and of labels in random order.
 
     Attributes:
         observed: the statistic, of any shape (one entry for each label, say).

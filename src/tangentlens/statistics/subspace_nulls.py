@@ -1,4 +1,4 @@
-"""The overlap that random subspaces have with given features: closed forms of mean and spread, sampled for the rest.
+"""Null distributions of the overlap between modes and features, over random subspaces and random features.
 
 Let Q be an orthonormal basis of a uniformly random d-dimensional subspace of an m-dimensional space, and F one of r
 fixed dimensions in it. The overlap is tr(F^T Q Q^T F). E[Q Q^T] commutes with every rotation and has trace d: it is
@@ -10,62 +10,12 @@ A kernel with the given eigenvalues and uniformly random eigenvectors has a unif
 spectrum plays no part. It does where directions are drawn from the kernel itself; see `spectrum_weighted_overlaps`.
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError, NumericalError
-
-
-@dataclass(frozen=True)
-class NullComparison:
-    """An observed figure beside its distribution under a null.
-
-    Attributes:
-        observed: the figure.
-        mean, std: of the null draws.
-        interval: 2.5 % and 97.5 % quantiles of the null draws; where the figure lies by chance.
-        p: (1 + number of draws at least as large) / (1 + draws), one-sided.
-        draws: number of null draws.
-    """
-
-    observed: float
-    mean: float
-    std: float
-    interval: tuple[float, float]
-    p: float
-    draws: int
-
-
-def against_null(observed: float, null: Tensor) -> NullComparison:
-    """Compare a figure with draws of it under any null: random subspaces, untrained models, permuted labels.
-
-    Args:
-        observed: the figure.
-        null: (draws,) the figure under the null; draws within 1e-10 (relative) of the observed one count as equal.
-
-    Raises:
-        InvalidInputError: null is not a vector with at least one entry.
-        NumericalError: a number is NaN or infinite.
-    """
-    if null.ndim != 1 or len(null) == 0:
-        raise InvalidInputError(f"expected a vector of draws, not of shape {tuple(null.shape)}", where="null")
-    draws = null.detach().cpu().to(torch.float64)
-    if not math.isfinite(observed) or not bool(draws.isfinite().all()):
-        raise NumericalError("the figure or its null holds NaN or infinity", where="against_null")
-    low, high = draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    reached = int((draws >= observed - 1e-10 * max(1.0, abs(observed))).sum())
-    return NullComparison(
-        observed=observed,
-        mean=float(draws.mean()),
-        std=float(draws.std(correction=1)) if len(draws) > 1 else 0.0,
-        interval=(low, high),
-        p=(1 + reached) / (1 + len(draws)),
-        draws=len(draws),
-    )
+from tangentlens.errors import InvalidInputError
+from tangentlens.features.functions import random_functions
 
 
 def random_overlap_mean(d: int, r: int, m: int) -> float:
@@ -76,16 +26,6 @@ def random_overlap_mean(d: int, r: int, m: int) -> float:
     """
     _check_dimensions(d, r, m)
     return d * r / m
-
-
-def random_overlap_std(d: int, r: int, m: int) -> float:
-    """Standard deviation of that overlap: sqrt(2 d r (m - d) (m - r) / (m^2 (m - 1) (m + 2))).
-
-    From the second moments of a random projection P: E[P_11^2] = d (d + 2) / (m (m + 2)), and the covariance of two
-    diagonal entries from the constant trace. Errors as `random_overlap_mean`.
-    """
-    _check_dimensions(d, r, m)
-    return math.sqrt(2 * d * r * (m - d) * (m - r) / (m**2 * (m - 1) * (m + 2))) if m > 1 else 0.0
 
 
 def random_overlaps(d: int, r: int, m: int, *, draws: int, generator: torch.Generator) -> Float[Tensor, " draws"]:
@@ -157,6 +97,18 @@ def spectrum_weighted_overlaps(
         Q, _ = torch.linalg.qr(weights * torch.randn(count, len(lam), d, generator=generator, dtype=torch.float64))
         overlaps.append((Q.mT @ inside).square().sum(dim=(1, 2)))
     return torch.cat(overlaps)
+
+
+def random_feature_spaces(N: int, dimension: int, count: int, generator: torch.Generator) -> Float[Tensor, "R N d"]:
+    """Draw `count` random feature spaces with mean zero over N inputs, each of the dimension of a family."""
+    return torch.stack([random_functions(N, dimension, generator) for _ in range(count)])
+
+
+def random_feature_overlaps(modes: Float[Tensor, "N d"], spaces: Float[Tensor, "R N r"]) -> Float[Tensor, " R"]:
+    """Percent of each random feature space inside the modes: the null of an overlap along training."""
+    R, N, r = spaces.shape
+    inside = modes.T @ spaces.transpose(0, 1).reshape(N, R * r).to(modes)  # (d, R r)
+    return 100 * inside.square().sum(dim=0).reshape(R, r).mean(dim=1)
 
 
 def _pieces(draws: int, entries: int) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tangentlens.errors import InvalidInputError, NotStoredError, StoreError
 from tangentlens.records import Figure
+from tangentlens.store.about import About, Describe, read_about, setting_alone
 from tangentlens.store.aliases import current_config
 from tangentlens.store.arrays import SeedRecord, read_seeds
 from tangentlens.store.environment import read_environment
@@ -28,6 +29,7 @@ class StoredRun:
         figures: results.json.
         seeds: the stored seeds, ascending.
         lacking: field of a figure -> how many figures an older version stored without it.
+        about: title, claims and expectations.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class StoredRun:
     figures: Mapping[str, Figure]
     seeds: tuple[SeedRecord, ...]
     lacking: Mapping[str, int] = field(default_factory=dict)
+    about: About = field(default_factory=lambda: setting_alone({}))
 
     @property
     def setting(self) -> str:
@@ -85,8 +88,12 @@ class StoredRun:
         return tree
 
 
-def open_run(folder: Path) -> StoredRun:
+def open_run(folder: Path, describe: Describe = setting_alone) -> StoredRun:
     """Read a run folder.
+
+    Args:
+        folder: the run folder.
+        describe: gives the title, claims and expectations that an older version did not store.
 
     Raises:
         InvalidInputError: the folder is not a run.
@@ -114,4 +121,5 @@ def open_run(folder: Path) -> StoredRun:
         figures=results.figures,
         seeds=read_seeds(folder),
         lacking=results.lacking,
+        about=read_about(folder, describe(config)),
     )

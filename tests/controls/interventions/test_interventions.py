@@ -9,7 +9,7 @@ from torch import nn
 from tangentlens.controls.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.controls.interventions.edits import shifted, without_directions, without_functions
 from tangentlens.controls.interventions.effects import (
-    Judge,
+    Evaluation,
     amplitude_kept,
     effect_of,
     relative_change,
@@ -42,8 +42,8 @@ def x(random):
     return torch.randn(40, 6, generator=random, dtype=torch.float64)
 
 
-def judge(labels, **families):
-    return Judge(labels, torch.arange(len(labels)), cross_entropy, families)
+def evaluation(labels, **families):
+    return Evaluation(labels, torch.arange(len(labels)), cross_entropy, families)
 
 
 def test_the_parameter_direction_of_a_mode_is_u(net, x):
@@ -119,7 +119,7 @@ def test_effects_are_what_they_say(random):
     before = torch.randn(12, 4, generator=random, dtype=torch.float64)
     after = torch.randn(12, 4, generator=random, dtype=torch.float64)
     labels = torch.arange(12) % 4
-    found = judge(labels, f=random_functions(12, 2, random))(before, after)
+    found = evaluation(labels, f=random_functions(12, 2, random))(before, after)
     p, q = before.softmax(1), after.softmax(1)
     assert found.divergence == pytest.approx(float((p * (p / q).log()).sum() / 12))
     assert found.accuracy == pytest.approx(100 * float((after.argmax(1) == labels).double().mean()))
@@ -168,14 +168,14 @@ def test_a_response_that_is_not_linear_shows(x):
     assert found.unpredicted[1] > 0.5 * found.change[1]
 
 
-def test_an_ablation_is_judged_on_the_rows_asked_for(net, x):
+def test_an_ablation_is_evaluated_on_the_rows_asked_for(net, x):
     labels = net(x).argmax(dim=1)
     site = entering(net, x, "2")
     everything = without_directions(torch.eye(10, dtype=torch.float64), site.around)
-    whole = effect_of(site, everything, judge(labels))
+    whole = effect_of(site, everything, evaluation(labels))
     assert whole.accuracy < 100
     kept = torch.nonzero(labels == site.run(everything(site.values)).argmax(dim=1)[0]).flatten()
-    assert effect_of(site, everything, Judge(labels, kept, cross_entropy, {})).accuracy == 100
+    assert effect_of(site, everything, Evaluation(labels, kept, cross_entropy, {})).accuracy == 100
 
 
 def test_functions_without_a_direction_are_left_out_and_arrays_and_eigenpairs_are_taken(net, x):

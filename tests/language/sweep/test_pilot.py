@@ -8,7 +8,6 @@ from tangentlens.language.model import LanguageModel, language_model, working_co
 from tangentlens.language.sweep.fisher import logit_geometry
 from tangentlens.language.sweep.groups import resolve_language_groups
 from tangentlens.language.sweep.output_basis import leading_directions
-from tangentlens.language.sweep.passes import planned_chain, stage_inputs
 from tangentlens.language.sweep.pilot import (
     COMBINATIONS,
     Pilot,
@@ -18,8 +17,9 @@ from tangentlens.language.sweep.pilot import (
     pilot_directions,
     pilot_passes,
 )
+from tangentlens.language.sweep.planning import planned_chain, stage_inputs
+from tangentlens.language.sweep.scratch import InMemory
 from tangentlens.language.sweep.sweep import sweep
-from tangentlens.language.sweep.workspace import InMemory
 from tangentlens.progress import silent
 from tests.support import language_zoo as zoo
 

@@ -202,7 +202,7 @@ def test_what_cannot_be_asked_is_refused():
     with pytest.raises(InvalidInputError, match="input_ids"):
         sweep(lm, {"ids": batch["input_ids"]}, directions=4)
     swept = sweep(lm, batch, groups="down_proj", directions=4, modes=2)
-    with pytest.raises(InvalidInputError, match="were let go"):
+    with pytest.raises(InvalidInputError, match="were freed"):
         swept[swept.groups[0]]
     with pytest.raises(InvalidInputError, match="no group"):
         swept["nothing"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.language.windows import search as search_module
 from tangentlens.language.windows.boundaries import tokenise
 from tangentlens.language.windows.labelling import tagger
 from tangentlens.language.windows.search import WindowRules, build_windows
@@ -79,9 +80,10 @@ def plain_loop(model, tokenizer, text, tokens, end):
     return (word.text, word.pos) if word is not None and word.pos == own.pos else None
 
 
-def test_the_seed_decides_and_the_batch_size_does_not(language):
+def test_the_seed_decides_and_the_batch_size_does_not(language, monkeypatch):
     one = search(language)
-    assert windows_equal(one, search(language, batch=5))
+    monkeypatch.setattr(search_module, "_BATCH", 5)
+    assert windows_equal(one, search(language))
     other = search(language, WindowRules(length=10, quotas=RULES.quotas, seed=4, per_story=4))
     assert not windows_equal(one, other)
 
@@ -116,17 +118,18 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"key": "9:3'])
-def test_an_interrupted_search_goes_on_to_the_same_end(language, tmp_path, torn):
+def test_an_interrupted_search_goes_on_to_the_same_end(language, tmp_path, torn, monkeypatch):
+    monkeypatch.setattr(search_module, "_BATCH", 4)
     model, tokenizer = language
     whole = search(language)
     with pytest.raises(NumericalError):
-        search((Interrupted(model, 12), tokenizer), batch=4, work=tmp_path)
+        search((Interrupted(model, 12), tokenizer), work=tmp_path)
     journal = tmp_path / "candidates.jsonl"
     finished = len(journal.read_bytes().splitlines()) - 1
     assert finished == 16
     with journal.open("ab") as stream:
         stream.write(torn)
-    assert windows_equal(search(language, batch=4, work=tmp_path), whole)
+    assert windows_equal(search(language, work=tmp_path), whole)
     assert windows_equal(search((Interrupted(model, 0), tokenizer), work=tmp_path), whole)
     assert all(json.loads(line) for line in journal.read_text().splitlines())
 
@@ -155,11 +158,11 @@ def test_only_as_many_stories_are_read_as_are_needed_and_allowed(language):
 
 def test_bad_arguments_are_refused(language):
     with pytest.raises(InvalidInputError, match="none of 40 stories has more than 900 tokens"):
-        search(language, WindowRules(length=900))
+        search(language, WindowRules(length=900, quotas={"NOUN": 1}))
     with pytest.raises(InvalidInputError, match="the quota of NOUN"):
         search(language, WindowRules(quotas={"NOUN": 0}))
     with pytest.raises(InvalidInputError, match="per_story"):
-        search(language, WindowRules(per_story=0))
+        search(language, WindowRules(per_story=0, quotas={"NOUN": 1}))
 
     class Slow:
         is_fast = False

@@ -9,8 +9,9 @@ from tangentlens.config import read_config
 from tangentlens.errors import NumericalError
 from tangentlens.kernels import entk
 from tangentlens.paper.experiments import find
+from tangentlens.paper.mlp.config import Config
 from tangentlens.paper.mlp.evidence import evidence
-from tangentlens.paper.mlp.measure import Config, measure
+from tangentlens.paper.mlp.measure import measure
 from tangentlens.paper.mlp.network import QuadraticMLP
 from tangentlens.paper.modular_addition.data import one_hot_inputs
 from tangentlens.records import Measurement

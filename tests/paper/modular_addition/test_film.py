@@ -2,8 +2,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tangentlens.analysis.film import film_arrays, film_features, film_frame
 from tangentlens.features.fourier import FAMILIES, fourier_family
-from tangentlens.paper.modular_addition.film import film_arrays, film_features, film_frame
 
 
 def unit(columns: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,9 @@ from tangentlens.config import parse_config
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels import entk
 from tangentlens.kernels.outputs import full
+from tangentlens.paper.superposition.config import Config, tau_name
 from tangentlens.paper.superposition.data import sparse_inputs
-from tangentlens.paper.superposition.measure import Config, measure, tau_name
+from tangentlens.paper.superposition.measure import measure
 from tangentlens.paper.superposition.network import SuperpositionNetwork, geometric_importance
 from tangentlens.pipeline import run
 from tangentlens.records import Measurement
@@ -81,6 +82,6 @@ def test_inconsistent_configs_are_refused() -> None:
 def test_the_report_tells_the_counts(tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = (run(Config.model_validate(SMALL), tmp_path / "run") / "report.html").read_text()
     assert "Toy models of superposition" in page
-    section = page[page.index('<section id="superposition"') :]
+    section = page[page.index('<section id="recovery"') :]
     assert re.search(r"Narrow, τ = 1: \d features represented, \d recovered \(\d before training\)", section)
     assert "Not shown" not in section.split("<section", 2)[1]

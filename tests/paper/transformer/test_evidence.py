@@ -10,6 +10,7 @@ from tangentlens.paper.transformer import evidence as transformer_evidence
 from tangentlens.paper.transformer import measure as transformer
 from tangentlens.paper.transformer.claims import CLAIMS
 from tangentlens.paper.transformer.config import Config
+from tangentlens.paper.transformer.training import train_together
 
 CONFIG = Config.model_validate(
     {
@@ -25,7 +26,7 @@ CONFIG = Config.model_validate(
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory):
-    folder = transformer.prepare(CONFIG, tmp_path_factory.mktemp("trained"))
+    folder = train_together(CONFIG, tmp_path_factory.mktemp("trained"))
     return transformer.measure(CONFIG, 1, prepared=folder)
 
 

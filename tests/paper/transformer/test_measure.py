@@ -11,8 +11,9 @@ from tangentlens.paper import SETTINGS
 from tangentlens.paper.modular_addition.data import token_inputs, train_test_split
 from tangentlens.paper.stacked_training import StackedTraining
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.measure import LAYER_FAMILIES, measure, prepare
+from tangentlens.paper.transformer.measure import measure
 from tangentlens.paper.transformer.network import OneLayerTransformer
+from tangentlens.paper.transformer.subject import LAYER_FAMILIES
 from tangentlens.paper.transformer.training import held_by, train_together, trained_seed
 from tangentlens.pipeline import run
 from tangentlens.store import open_run
@@ -35,7 +36,7 @@ def small(**training: object) -> Config:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(small(), tmp_path_factory.mktemp("shared"))
+    return train_together(small(), tmp_path_factory.mktemp("shared"))
 
 
 def test_seeds_train_together_as_alone_and_stop_by_the_rule(shared: Path, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_figures_are_those_of_the_kernel_written_out(shared: Path) -> None:
 
 def test_a_network_that_has_not_learned_has_no_overlap(tmp_path: Path) -> None:
     config = small(hold_accuracy=1.0, max_epochs=20).model_copy(update={"seeds": (0,)})
-    found = measure(config, 0, prepared=prepare(config, tmp_path))
+    found = measure(config, 0, prepared=train_together(config, tmp_path))
     assert found.figures["learned.share"] == 0
     assert math.isnan(found.figures["overlap.unembed.sum.percent"])
     assert any("not learned" in note for note in found.notes)
@@ -127,7 +128,7 @@ def test_a_run_resumes_with_the_training_it_has_and_leaves_no_checkpoints(tmp_pa
     assert len(trained) == 2
 
     def watched(config: Config, folder: Path, _: object) -> Path:
-        prepare(config, folder)
+        train_together(config, folder)
         assert [path.stat().st_mtime_ns for path in trained] == times
         return folder
 

@@ -10,8 +10,9 @@ from tangentlens.records import Figure, Measurement
 from tangentlens.report.blocks import Chart, Lead, Note, Table
 from tangentlens.report.page import render
 from tangentlens.report.sections import claims, interventions, leaderboard
-from tangentlens.statistics.claims import evidence_figures, judge
+from tangentlens.statistics.claims import evaluate, evidence_figures
 from tangentlens.store import StoredRun, open_run
+from tangentlens.store.about import About
 from tangentlens.store.arrays import write_evidence
 from tests.support.synthetic_run import store_run, synthetic_measurement
 
@@ -49,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
             f"leaderboard.{method}.seconds": Figure(0.4, None, 3, (0, 1, 2), "seconds"),
         }
     numbers = {CLAIMS[0].metric: [1.0] * 10, CLAIMS[1].metric: [98.0] * 10, CLAIMS[1].null: [98.5] * 10}
-    figures |= evidence_figures(judge(CLAIMS, numbers, range(10), {CLAIMS[1].metric: "percent"}))
+    figures |= evidence_figures(evaluate(CLAIMS, numbers, range(10), {CLAIMS[1].metric: "percent"}))
     return replace(stored, figures={**stored.figures, **figures})
 
 
@@ -77,7 +78,7 @@ def test_a_run_without_evidence_says_how_to_add_it(run):
     assert "tangentlens evidence" in texts(claims.SECTION.blocks(bare))
     assert not interventions.SECTION.belongs_to(bare)
     assert not leaderboard.SECTION.belongs_to(bare)
-    assert not claims.SECTION.belongs_to(replace(run, config={"setting": "other"}))
+    assert not claims.SECTION.belongs_to(replace(run, about=About("other")))
 
 
 def test_interventions_are_told_and_drawn(run):
@@ -101,3 +102,10 @@ def test_the_page_has_them(run):
     page = render(run)
     for name in ("claims", "interventions", "leaderboard"):
         assert f'<section id="{name}"' in page
+
+
+def test_drops_of_words_are_no_accuracies_of_a_classifier(run):
+    keys = ("causal.language.ablate.NOUN.entk.own", "causal.language.ablate.macro.entk.selectivity")
+    words = dict.fromkeys(keys, Figure(3.0))
+    assert not interventions.SECTION.belongs_to(replace(run, figures=words))
+    assert interventions.SECTION.belongs_to(replace(run, figures={"causal.own.functions.entk.accuracy": Figure(3.0)}))

@@ -15,10 +15,11 @@ from tangentlens.controls.baselines.loss_kernel import loss_kernel_functions
 from tangentlens.controls.baselines.probe import probe_percent
 from tangentlens.errors import InvalidInputError
 from tangentlens.features.functions import random_functions
-from tangentlens.models.functional import Inputs, batch_size
+from tangentlens.models.inputs import Inputs, batch_size
 from tangentlens.models.sites import Site
 from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, MODES, RANDOM
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """What the methods compete on.
+    """Network, rows and families that all methods are compared on.
 
     Attributes:
         model: any module.
@@ -89,19 +90,19 @@ def leaderboard(
         "conjugate_kernel": lambda: conjugate_functions(last, k),
         "loss_kernel": lambda: loss_kernel_functions(task.model, task.inputs, task.labels, task.example_loss, k),
         **{f"gradient_pca.{name}": _gradient(site, k) for name, site in task.layers.items()},
-        **{f"pca.{name}": _principal(name, site, k) for name, site in task.layers.items()},
-        "random": lambda: random_functions(len(modes), k, generator),
+        **{f"{BASELINE}.{name}": _principal(name, site, k) for name, site in task.layers.items()},
+        RANDOM: lambda: random_functions(len(modes), k, generator),
     }
-    rows = [_row("entk", modes, seconds, task)]
+    rows = [_row(MODES, modes, seconds, task)]
     found: dict[str, Tensor] = {}
     for name, way in ways.items():
         start = time.perf_counter()
         found[name] = way()
         rows.append(_row(name, found[name], time.perf_counter() - start, task))
-    principal = {name: found[f"pca.{name}"] for name in task.layers}
+    principal = {name: found[f"{BASELINE}.{name}"] for name in task.layers}
     picked = best_layer(principal, torch.cat(list(task.families.values()), dim=1), task.train)
-    chosen = next(row for row in rows if row.method == f"pca.{picked}")
-    rows.append(Row("pca.best_layer", chosen.dimension, sum(r.seconds for r in rows if r.method.startswith("pca.")),
+    chosen = next(row for row in rows if row.method == f"{BASELINE}.{picked}")
+    rows.append(Row(BEST_LAYER, chosen.dimension, sum(r.seconds for r in rows if r.method.startswith(f"{BASELINE}.")),
                     chosen.percents, f"{picked}, picked on the train rows"))  # fmt: skip
     return (*rows, _ceiling(task))
 
@@ -141,4 +142,4 @@ def _row(method: str, functions: Float[Tensor, "N d"], seconds: float, task: Tas
 def _ceiling(task: Task) -> Row:
     values, start = task.layers[task.last].values, time.perf_counter()
     percents = {name: probe_percent(values, F, task.train, task.test) for name, F in task.families.items()}
-    return Row("supervised_probe", values.shape[1], time.perf_counter() - start, percents, "told the features")
+    return Row("supervised_probe", values.shape[1], time.perf_counter() - start, percents, "supervised")

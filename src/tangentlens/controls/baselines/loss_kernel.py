@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels import entk
-from tangentlens.models.functional import Inputs, batch_size, pick_output
+from tangentlens.models.inputs import Inputs, batch_size
+from tangentlens.models.outputs import pick_output
 
 _LABELS = "tangentlens_labels"  # beside the inputs that have names
 

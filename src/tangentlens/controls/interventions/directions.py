@@ -19,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tangentlens.errors import InvalidInputError, NumericalError
-from tangentlens.models.functional import Inputs, PickOutput, functional_model
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import Inputs
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site
 from tangentlens.operators.tensors import ArrayLike, real_tensor
 from tangentlens.records import Eigenpairs

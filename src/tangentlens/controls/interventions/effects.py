@@ -1,4 +1,4 @@
-"""What an intervention did: to the loss, the accuracy, the distribution over labels, and to single features."""
+"""Effects of an intervention on loss, accuracy, the distribution over labels, and single features."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Effect:
     """The model after an intervention, beside itself before it.
 
     Attributes:
-        accuracy: percent of the judged rows whose largest output is at the label, after.
-        loss: on the judged rows, after.
+        accuracy: percent of the rows evaluated whose largest output is at the label, after.
+        loss: on the rows evaluated, after.
         loss_change: after less before.
-        divergence: mean over the judged rows of KL(softmax before || softmax after), nats.
-        change: ||F' - F|| / ||F - mean of F over inputs||, over the judged rows: the change of the outputs in units of
-            their variation.
+        divergence: mean over the rows evaluated of KL(softmax before || softmax after), nats.
+        change: ||F' - F|| / ||F - mean of F over inputs||, over the rows evaluated: the change of the outputs in
+            units of their variation.
         kept: feature family -> percent of its amplitude in the outputs that is left: with B an orthonormal basis of
             the family over all inputs, 100 <B B^T F, F'> / ||B B^T F||^2. 100 where nothing happened to the family, 0
             where it is gone, negative where it is turned round; NaN where the outputs never held the family (less than
@@ -42,8 +42,8 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What an intervention is evaluated by.
+class Evaluation:
+    """Labels, rows, loss and feature families by which the effect of an intervention is measured.
 
     Attributes:
         labels: (N,) the right output of every input.
@@ -72,10 +72,10 @@ class Judge:
         )
 
 
-def effect_of(site: Site, edit: Edit, judge: Judge) -> Effect:
-    """Apply an edit at a site and judge what comes of it."""
+def effect_of(site: Site, edit: Edit, evaluation: Evaluation) -> Effect:
+    """Apply an edit at a site and measure its effect."""
     with torch.no_grad():
-        return judge(site.run(site.values), site.run(edit(site.values)))
+        return evaluation(site.run(site.values), site.run(edit(site.values)))
 
 
 def variance_removed(site: Site, edit: Edit) -> float:

@@ -17,7 +17,8 @@ from tangentlens.controls.interventions.edits import Edit, shifted, without_dire
 from tangentlens.features.functions import random_functions
 from tangentlens.kernels.differentiation import plain_attention, without_advice
 from tangentlens.models.checks import agreement
-from tangentlens.models.functional import Inputs, PickOutput
+from tangentlens.models.inputs import Inputs
+from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site, parameter_site
 
 Space = Literal["inputs", "activations", "parameters"]

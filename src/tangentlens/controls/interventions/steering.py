@@ -15,7 +15,7 @@ from tangentlens.models.sites import Site
 
 @dataclass(frozen=True)
 class DoseResponse:
-    """What shifts along several unit directions did, both ways along each; D doses.
+    """Changes by shifts along several unit directions, both ways along each; D doses.
 
     Attributes:
         doses: (D,) lengths in units of the site's scale.
@@ -60,10 +60,10 @@ def dose_response(
             for dose in doses:
                 with torch.no_grad():
                     after = site.run(shifted(direction, sign * dose * site.scale)(site.values))[rows]
-                told = before + sign * dose * slope
+                linear = before + sign * dose * slope
                 right = 100 * float((after.argmax(dim=1) == labels).double().mean())
-                nearby = (relative_change(before, after), relative_change(before, told))
-                found[-1].append((*nearby, relative_change(before, before + after - told), right))
+                nearby = (relative_change(before, after), relative_change(before, linear))
+                found[-1].append((*nearby, relative_change(before, before + after - linear), right))
     table = torch.tensor(found, dtype=torch.float64)  # (2 k, D, 4)
     change, predicted, unpredicted = table[..., :3].square().mean(dim=0).sqrt().unbind(dim=1)
     return DoseResponse(

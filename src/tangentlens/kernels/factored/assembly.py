@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tangentlens.kernels.budget import EXAMPLES, FACTORS, GRAPH, WORKSPACE
 from tangentlens.kernels.factored.collecting import collect
 from tangentlens.kernels.factored.contraction import Sizes, contract, gram_of_rows
-from tangentlens.kernels.factored.factors import Part, materialise
+from tangentlens.kernels.factored.factors import Factors, materialise
 from tangentlens.kernels.factored.separable import PROBES, separable, separate
 from tangentlens.kernels.groups import Group
 from tangentlens.kernels.jacobian import jacobian, rows_of
 from tangentlens.kernels.outputs import Reduction
-from tangentlens.kernels.shares import EXAMPLES, FACTORS, GRAPH, WORKSPACE
 from tangentlens.kernels.tracing.parameter_views import pull_back_rows
 from tangentlens.kernels.tracing.plan import ParameterPlan, Plan, Strategy
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, batch_size, take
 from tangentlens.progress import Progress
 
 _ACCUMULATE = torch.float64
@@ -97,7 +98,7 @@ class Problem:
         """Bytes that are taken however the work is cut."""
         return self.snapshot + self.held * self.shape[0] * self.shape[1] * _ACCUMULATE.itemsize
 
-    def room(self, share: float) -> int:
+    def allotted(self, share: float) -> int:
         """Bytes of a share of what the budget leaves beside the kernels."""
         return max(1, int(share * (self.budget - self.reserved)))
 
@@ -124,28 +125,41 @@ def _parameter_kernels(
     separated: set[str] = set()
     steps = count(1)
     progress("kernels", 0, len(plans))
-    for members in [] if problem.keep else _together(problem, separable(plans), PROBES + 2):
-        found = separate(problem.model, problem.plan, problem.inputs, problem.directions, members, _chunk(problem))
-        for name, factors in found.items():
-            yield name, _sum_over_frames(problem, problem.plan.parameters[name], factors, 1)
-            separated.add(name)
-            progress("kernels", next(steps), len(plans))
+    for name, kernel in _separated_kernels(problem, plans):
+        yield name, kernel
+        separated.add(name)
+        progress("kernels", next(steps), len(plans))
     passes = _passes(problem, [p for p in plans if p.strategy in _FACTORED and p.name not in separated])
     differentiated = [plan.name for plan in plans if plan.strategy is Strategy.DIFFERENTIATED]
     total = len(separated) + len(passes) + len(differentiated)
     for members, directions in passes:
-        uses = tuple(sorted({i for plan in members for frame in plan.frames for i in frame.uses}))
-        factors = _collected(problem, uses, directions)
-        for plan in members:
-            kernel = _sum_over_frames if plan.strategy is Strategy.FACTORED else _pulled_back
-            yield plan.name, kernel(problem, plan, factors, directions.shape[1])
+        yield from _kernels_of_pass(problem, members, directions)
         progress("kernels", next(steps), total)
     for name in differentiated:
         yield name, _differentiated(problem, [name])
         progress("kernels", next(steps), total)
 
 
-def _collected(problem: Problem, uses: tuple[int, ...], directions: Tensor) -> dict[int, Part]:
+def _separated_kernels(problem: Problem, plans: Sequence[ParameterPlan]) -> Iterator[tuple[str, Tensor]]:
+    """Kernels of the parameters whose sensitivities separate, where directions are summed over."""
+    for members in [] if problem.keep else _together(problem, separable(plans), PROBES + 2):
+        separated = separate(problem.model, problem.plan, problem.inputs, problem.directions, members, _chunk(problem))
+        for name, factors in separated.items():
+            yield name, _sum_over_views(problem, problem.plan.parameters[name], factors, 1)
+
+
+def _kernels_of_pass(
+    problem: Problem, members: Sequence[ParameterPlan], directions: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """The kernels of some parameters for some directions, from one collection of their factors."""
+    uses = tuple(sorted({i for plan in members for view in plan.views for i in view.uses}))
+    factors = _collected(problem, uses, directions)
+    for plan in members:
+        kernel = _sum_over_views if plan.strategy is Strategy.FACTORED else _pulled_back
+        yield plan.name, kernel(problem, plan, factors, directions.shape[1])
+
+
+def _collected(problem: Problem, uses: tuple[int, ...], directions: Tensor) -> dict[int, Factors]:
     return collect(
         problem.model,
         problem.plan,
@@ -162,12 +176,12 @@ def oracle_kernel(problem: Problem, group: Group) -> Float[Tensor, "n m"]:
     return _differentiated(problem, group.parameters)
 
 
-def _sum_over_frames(problem: Problem, plan: ParameterPlan, factors: Mapping[int, Part], directions: int) -> Tensor:
+def _sum_over_views(problem: Problem, plan: ParameterPlan, factors: Mapping[int, Factors], directions: int) -> Tensor:
     kernel: Tensor | None = None
-    for frame in plan.frames:
-        left, right = _both_sides(problem, [factors[i] for i in frame.uses])
+    for view in plan.views:
+        left, right = _both_sides(problem, [factors[i] for i in view.uses])
         found = contract(
-            left, right, problem.sizes(directions), workspace=problem.room(WORKSPACE), accumulate=_ACCUMULATE
+            left, right, problem.sizes(directions), workspace=problem.allotted(WORKSPACE), accumulate=_ACCUMULATE
         )
         kernel = found if kernel is None else kernel.add_(found)
     return _or_zero(problem, kernel)
@@ -177,28 +191,28 @@ def _or_zero(problem: Problem, kernel: Tensor | None) -> Tensor:
     return torch.zeros(problem.shape, dtype=_ACCUMULATE, device=problem.device) if kernel is None else kernel
 
 
-def _both_sides(problem: Problem, parts: list[Part]) -> tuple[list[Part], list[Part]]:
+def _both_sides(problem: Problem, uses: list[Factors]) -> tuple[list[Factors], list[Factors]]:
     if problem.rows is None:
-        return parts, parts
+        return uses, uses
     left, right = problem.sides
-    return [p.rows(left) for p in parts], [p.rows(right) for p in parts]
+    return [use.rows(left) for use in uses], [use.rows(right) for use in uses]
 
 
-def _pulled_back(problem: Problem, plan: ParameterPlan, factors: Mapping[int, Part], directions: int) -> Tensor:
+def _pulled_back(problem: Problem, plan: ParameterPlan, factors: Mapping[int, Factors], directions: int) -> Tensor:
     parameter = problem.model.trainable[plan.name]
 
     def gradients(side: slice) -> Callable[[slice], Tensor]:
         def rows(rows: slice) -> Float[Tensor, "n R P"]:
             there = slice(side.start + rows.start, side.start + rows.stop)
             total = parameter.new_zeros((there.stop - there.start) * directions, parameter.numel())
-            for frame in plan.frames:
-                for i in frame.uses:
-                    total += pull_back_rows(frame, parameter, materialise(factors[i].rows(there)).flatten(0, 1))
+            for view in plan.views:
+                for i in view.uses:
+                    total += pull_back_rows(view, parameter, materialise(factors[i].rows(there)).flatten(0, 1))
             return total.view(-1, directions, parameter.numel()).to(_ACCUMULATE)
 
         return rows
 
-    columns = max(parameter.numel(), *(frame.value.numel() for frame in plan.frames))
+    columns = max(parameter.numel(), *(view.value.numel() for view in plan.views))
     return _gram(problem, gradients, columns, directions)
 
 
@@ -208,7 +222,7 @@ def _differentiated(problem: Problem, names: Sequence[str]) -> Tensor:
     columns = sum(parameter.numel() for parameter in parameters.values())
     width = matrix.shape[1]
     if not problem.keep:
-        width = max(1, min(width, problem.room(WORKSPACE) // (4 * _ACCUMULATE.itemsize * columns)))
+        width = max(1, min(width, problem.allotted(WORKSPACE) // (4 * _ACCUMULATE.itemsize * columns)))
 
     def gradients(side: slice, D: Tensor) -> Callable[[slice], Tensor]:
         def rows(rows: slice) -> Float[Tensor, "n R P"]:
@@ -234,31 +248,31 @@ def _gram(
         gradients(right),
         problem.sizes(directions),
         columns,
-        problem.room(WORKSPACE),
+        problem.allotted(WORKSPACE),
         _ACCUMULATE,
         symmetric=problem.rows is None,
     )
 
 
 def _passes(problem: Problem, plans: Sequence[ParameterPlan]) -> list[tuple[list[ParameterPlan], Tensor]]:
-    """Parameters and directions that are worked on together: as many as there is room for."""
+    """Parameters and directions that are worked on together: as many as their share of the memory holds."""
     directions = problem.directions
     width = directions.shape[1]
     if not problem.keep and plans:
         largest = max(factor_bytes(problem, plan, 1) for plan in plans)
-        widest = problem.room(GRAPH) // (EXAMPLES * max(1, problem.plan.bytes_per_example)) - 2
-        width = max(1, min(width, problem.room(FACTORS) // max(1, largest), widest))
+        widest = problem.allotted(GRAPH) // (EXAMPLES * max(1, problem.plan.bytes_per_example)) - 2
+        width = max(1, min(width, problem.allotted(FACTORS) // max(1, largest), widest))
     groups = _together(problem, plans, width)
     return [(group, block) for group in groups for block in directions.split(width, dim=1)]
 
 
 def _together(problem: Problem, plans: Sequence[ParameterPlan], width: int) -> list[list[ParameterPlan]]:
-    """Consecutive parameters whose factors for `width` directions fit into the room for them."""
+    """Consecutive parameters whose factors for `width` directions fit into their share of the memory."""
     groups: list[list[ParameterPlan]] = []
     held = 0
     for plan in plans:
         size = factor_bytes(problem, plan, width)
-        if not groups or held + size > problem.room(FACTORS):
+        if not groups or held + size > problem.allotted(FACTORS):
             groups.append([])
             held = 0
         groups[-1].append(plan)
@@ -268,11 +282,11 @@ def _together(problem: Problem, plans: Sequence[ParameterPlan], width: int) -> l
 
 def factor_bytes(problem: Problem, plan: ParameterPlan, directions: int) -> int:
     """Memory of the factors of one parameter for a number of directions."""
-    sizes = [problem.plan.use_sizes[i] for frame in plan.frames for i in frame.uses]
+    sizes = [problem.plan.use_sizes[i] for view in plan.views for i in view.uses]
     return problem.examples * problem.item * sum(directions * result + operand for result, operand in sizes)
 
 
 def _chunk(problem: Problem, directions: int = 8) -> int:
-    """Examples in one forward pass: as many as there is room for its graph and the backward passes through it."""
+    """Examples in one forward pass: as many as the memory holds the graph and the backward passes of."""
     per_example = max(1, problem.plan.bytes_per_example) * (2 + directions)
-    return max(EXAMPLES, min(problem.examples, problem.room(GRAPH) // per_example))
+    return max(EXAMPLES, min(problem.examples, problem.allotted(GRAPH) // per_example))

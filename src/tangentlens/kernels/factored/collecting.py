@@ -8,11 +8,12 @@ from torch.autograd.graph import GradientEdge
 
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import vectorised_grad
-from tangentlens.kernels.factored.factors import Part, part
+from tangentlens.kernels.factored.factors import Factors, factors_of
 from tangentlens.kernels.tracing.plan import Plan
 from tangentlens.kernels.tracing.recording import Recording
 from tangentlens.kernels.tracing.witnesses import Witnesses
-from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size, take
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, at_least_two, batch_size, take
 
 
 def collect(
@@ -24,7 +25,7 @@ def collect(
     *,
     chunk: int,
     witnesses: Witnesses | None = None,
-) -> dict[int, Part]:
+) -> dict[int, Factors]:
     """Factors of some uses for every example, from one forward pass over the batch.
 
     Args:
@@ -41,39 +42,39 @@ def collect(
         UnsupportedModelError: the forward pass takes another way than the pilot's, or examples influence each other.
     """
     total = batch_size(inputs)
-    joined: dict[int, Part] = {}
+    joined: dict[int, Factors] = {}
     for start in range(0, total, chunk):
         batch = take(inputs, slice(start, min(start + chunk, total)))
         examples = batch_size(batch)
         recording = plan.record(model, at_least_two(batch))
         if witnesses is not None:
             witnesses.check(recording.output[:examples], start)
-        found = _parts(recording, plan, uses, directions, len(recording.output))
+        collected = _factors(recording, plan, uses, directions, len(recording.output))
         del recording
-        for index in list(found):
-            piece = found.pop(index).rows(slice(0, examples))
+        for index in list(collected):
+            piece = collected.pop(index).rows(slice(0, examples))
             joined[index] = piece if examples == total else _placed(joined.get(index), piece, start, total)
     return joined
 
 
-def _placed(whole: Part | None, piece: Part, start: int, total: int) -> Part:
+def _placed(whole: Factors | None, piece: Factors, start: int, total: int) -> Factors:
     """The factors of all examples with those of a piece of the batch in their place."""
     if whole is None:
         left = piece.left.new_empty(total, *piece.left.shape[1:])
         right = piece.right.new_empty(len(piece.right), total, *piece.right.shape[2:])
-        whole = Part(left, right, piece.axes, piece.one_hot, piece.value_sizes)
+        whole = Factors(left, right, piece.axes, piece.one_hot, piece.value_sizes)
     rows = slice(start, start + piece.right.shape[1])
     whole.left[rows], whole.right[:, rows] = piece.left, piece.right
     return whole
 
 
-def _parts(
+def _factors(
     recording: Recording, plan: Plan, uses: Sequence[int], directions: Float[Tensor, "C R"], examples: int
-) -> dict[int, Part]:
+) -> dict[int, Factors]:
     recorded = {index: recording.uses[index] for index in uses}
     edges = list(dict.fromkeys(use.edge for use in recorded.values()))
     gradients = dict(zip(edges, backward(recording.output, edges, directions), strict=True))
-    parts = {}
+    factors = {}
     for index, use in recorded.items():
         layout = plan.layouts[index]
         gradient = gradients[use.edge]
@@ -87,8 +88,8 @@ def _parts(
                 where=use.place,
                 remedy="Weigh the rows instead of selecting them, or freeze the parameters used there.",
             )
-        parts[index] = part(use.use, gradient, layout, examples)
-    return parts
+        factors[index] = factors_of(use.use, gradient, layout, examples)
+    return factors
 
 
 def backward(

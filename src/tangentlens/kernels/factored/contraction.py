@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Extents, Part, materialise
+from tangentlens.kernels.factored.factors import Extents, Factors, materialise
 
 _ITEM = 8  # bytes of a number that is accumulated
 _CACHED_BYTES = 16 * 2**20  # temporaries of a block on a CPU; larger ones go through main memory, 2 to 3 times as slow
@@ -25,7 +25,7 @@ _CACHED_BYTES = 16 * 2**20  # temporaries of a block on a CPU; larger ones go th
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a frame's contraction costs depends on: examples on both sides, directions, whether these stay as rows."""
+    """Sizes that the cost of a contraction depends on: examples on both sides, directions, whether these stay rows."""
 
     left_examples: int
     right_examples: int
@@ -38,12 +38,12 @@ class Sizes:
 
 
 def contract(
-    first: Sequence[Part], second: Sequence[Part], sizes: Sizes, *, workspace: int, accumulate: torch.dtype
+    first: Sequence[Factors], second: Sequence[Factors], sizes: Sizes, *, workspace: int, accumulate: torch.dtype
 ) -> Float[Tensor, "n m"]:
-    """Inner products of the gradients of two batches with respect to one frame.
+    """Inner products of the gradients of two batches with respect to one parameter view.
 
     Args:
-        first, second: the parts of the frame for the two batches; the same object for a symmetric kernel.
+        first, second: factors of the uses of the view for the two batches; the same object for a symmetric kernel.
         sizes: their sizes.
         workspace: bytes that temporaries may take.
         accumulate: dtype of the Gram matrices.
@@ -79,15 +79,15 @@ def _gradient_bytes(uses: Sequence[Extents], sizes: Sizes) -> int:
     return 4 * _ITEM * sizes.directions * uses[0].value
 
 
-def chooses_tokens(first: Sequence[Part], second: Sequence[Part], sizes: Sizes) -> bool:
-    """Whether the token route is open to these parts and takes fewer operations."""
+def chooses_tokens(first: Sequence[Factors], second: Sequence[Factors], sizes: Sizes) -> bool:
+    """Whether the token route is open to these factors and takes fewer operations."""
     comparable = all(_same(p, q) or _swapped(p, q) for p in first for q in second)
     extents = [p.extents for p in first]
     return comparable and token_operations(extents, sizes) <= gradient_operations(extents, sizes)
 
 
 def token_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
-    """Multiplications and additions of the token route, for the uses of one frame."""
+    """Multiplications and additions of the token route, for the uses of one parameter view."""
     kept = sizes.directions**2 if sizes.keep else sizes.directions
     pairs = float(sizes.left_examples) * sizes.right_examples
     return sum(
@@ -96,7 +96,7 @@ def token_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
 
 
 def gradient_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
-    """Multiplications and additions of the route that forms every gradient, for the uses of one frame."""
+    """Multiplications and additions of the route that forms every gradient, for the uses of one parameter view."""
     rows = sizes.rows_per_example
     grams = 2.0 * sizes.left_examples * rows * sizes.right_examples * rows * uses[0].value
     grams *= 1 if sizes.keep else sizes.directions
@@ -105,7 +105,7 @@ def gradient_operations(uses: Sequence[Extents], sizes: Sizes) -> float:
 
 
 def token_route(
-    first: Sequence[Part], second: Sequence[Part], sizes: Sizes, workspace: int, accumulate: torch.dtype
+    first: Sequence[Factors], second: Sequence[Factors], sizes: Sizes, workspace: int, accumulate: torch.dtype
 ) -> Float[Tensor, "n m"]:
     """Sum of elementwise products of Gram matrices, block by block; only half of them where the two sides agree."""
     symmetric = first is second
@@ -131,18 +131,18 @@ def _token_width(uses: Sequence[Extents], sizes: Sizes, workspace: int, *, cache
     """Examples in a block, so that Gram matrices stay in the cache and their operands within the workspace."""
     positions = max(use.positions * use.shared for use in uses)
     rows = max(use.positions * use.shared * (use.left + sizes.directions * use.right) for use in uses)
-    room = min(workspace, _CACHED_BYTES) if cached else workspace
-    by_gram = int((room / (3 * _ITEM)) ** 0.5 / max(1, positions * _pairs(uses, sizes)))
+    available = min(workspace, _CACHED_BYTES) if cached else workspace
+    by_gram = int((available / (3 * _ITEM)) ** 0.5 / max(1, positions * _pairs(uses, sizes)))
     return max(1, min(by_gram, workspace // (2 * _ITEM * max(1, rows))))
 
 
-def _token_block(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Tensor:
+def _token_block(p: Factors, q: Factors, keep: bool, accumulate: torch.dtype) -> Tensor:
     if _same(p, q):
         return _same_axes(p, q, keep, accumulate)
     return _swapped_axes(p, q, keep, accumulate)
 
 
-def _same_axes(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Float[Tensor, "n m"]:
+def _same_axes(p: Factors, q: Factors, keep: bool, accumulate: torch.dtype) -> Float[Tensor, "n m"]:
     (R, n, T, H, _), (_, m, S, _, _) = p.right.shape, q.right.shape
     lefts = _left_gram(p, q, accumulate)  # (H, n T, m S)
     if not keep:
@@ -156,7 +156,7 @@ def _same_axes(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Float[T
     return product.sum((0, 3, 6)).view(n * R, m * R)
 
 
-def _left_gram(p: Part, q: Part, accumulate: torch.dtype) -> Float[Tensor, "H nT mS"]:
+def _left_gram(p: Factors, q: Factors, accumulate: torch.dtype) -> Float[Tensor, "H nT mS"]:
     if p.one_hot is not None and q.one_hot is not None:
         return (p.left.reshape(-1, 1) == q.left.reshape(1, -1)).to(accumulate)[None]
     if p.one_hot is not None:
@@ -167,8 +167,8 @@ def _left_gram(p: Part, q: Part, accumulate: torch.dtype) -> Float[Tensor, "H nT
     return dense @ q.left.permute(2, 0, 1, 3).flatten(1, 2).to(accumulate).mT
 
 
-def _swapped_axes(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Float[Tensor, "n m"]:
-    """Both parts span the same two sets of axes, but what is left in one is right in the other (a tied weight)."""
+def _swapped_axes(p: Factors, q: Factors, keep: bool, accumulate: torch.dtype) -> Float[Tensor, "n m"]:
+    """Both factors span the same two sets of axes, but what is left in one is right in the other (a tied weight)."""
     (R, n, T, _, _), (_, m, S, _, _) = p.right.shape, q.right.shape
     one = _left_against_right(p, q, accumulate)  # (n T, R, m S): left of p against right of q
     other = _left_against_right(q, p, accumulate).permute(1, 2, 0)  # (R, n T, m S): right of p against left of q
@@ -178,23 +178,23 @@ def _swapped_axes(p: Part, q: Part, keep: bool, accumulate: torch.dtype) -> Floa
     return torch.einsum("ntqms,rntms->nrmq", one, other).reshape(n * R, m * R)
 
 
-def _left_against_right(p: Part, q: Part, accumulate: torch.dtype) -> Float[Tensor, "nT R mS"]:
+def _left_against_right(p: Factors, q: Factors, accumulate: torch.dtype) -> Float[Tensor, "nT R mS"]:
     right = q.right[:, :, :, 0].flatten(1, 2).to(accumulate)  # (R, m S, B)
     if p.one_hot is not None:
         return right[:, :, p.left.flatten()].permute(2, 0, 1)
     return torch.einsum("ia,rja->irj", p.left[:, :, 0].flatten(0, 1).to(accumulate), right)
 
 
-def _same(p: Part, q: Part) -> bool:
+def _same(p: Factors, q: Factors) -> bool:
     return p.axes == q.axes
 
 
-def _swapped(p: Part, q: Part) -> bool:
+def _swapped(p: Factors, q: Factors) -> bool:
     return not p.axes.shared and not q.axes.shared and p.axes.left == q.axes.right and p.axes.right == q.axes.left
 
 
 def gradient_route(
-    first: Sequence[Part], second: Sequence[Part], sizes: Sizes, workspace: int, accumulate: torch.dtype
+    first: Sequence[Factors], second: Sequence[Factors], sizes: Sizes, workspace: int, accumulate: torch.dtype
 ) -> Float[Tensor, "n m"]:
     """Form the gradients of some examples at a time and multiply them."""
     return gram_of_rows(
@@ -208,9 +208,9 @@ def gradient_route(
     )
 
 
-def _gradients(parts: Sequence[Part], rows: slice, accumulate: torch.dtype) -> Float[Tensor, "n R P"]:
-    total = materialise(parts[0].rows(rows))
-    for other in parts[1:]:
+def _gradients(uses: Sequence[Factors], rows: slice, accumulate: torch.dtype) -> Float[Tensor, "n R P"]:
+    total = materialise(uses[0].rows(rows))
+    for other in uses[1:]:
         total = total + materialise(other.rows(rows))
     return total.reshape(*total.shape[:2], -1).to(accumulate)
 

@@ -43,7 +43,7 @@ class Extents:
 
 
 @dataclass(frozen=True)
-class Part:
+class Factors:
     """The factors of one use, for a batch of examples and a set of output directions.
 
     Attributes:
@@ -69,7 +69,7 @@ class Part:
         left = 1 if self.one_hot is not None else self.left.shape[-1]
         return Extents(positions, shared, left, right, prod(self.value_sizes))
 
-    def rows(self, rows: slice) -> "Part":
+    def rows(self, rows: slice) -> "Factors":
         """The same factors for some of the examples."""
         positions = None if self.positions is None else self.positions[rows]
         return replace(self, left=self.left[rows], right=self.right[:, rows], positions=positions)
@@ -77,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Roles:
-    """The labels of a use by the part they play."""
+    """The labels of a use by their role in its factors."""
 
     examples: int
     positions: Labels
@@ -92,8 +92,8 @@ def canonical_order(value: Tensor) -> tuple[int, ...]:
     return tuple(sorted(range(value.ndim), key=value.stride, reverse=True))
 
 
-def part(use: Use, gradient: Float[Tensor, "R ..."], layout: Layout, examples: int) -> Part:
-    """Bring a use and the gradients of its result into canonical form.
+def factors_of(use: Use, gradient: Float[Tensor, "R ..."], layout: Layout, examples: int) -> Factors:
+    """Factors of a use in canonical form, from the gradients of its result.
 
     Args:
         use: the recorded use.
@@ -127,20 +127,25 @@ def part(use: Use, gradient: Float[Tensor, "R ..."], layout: Layout, examples: i
     )
     one_hot = None if use.one_hot is None else use.value.shape[use.value_labels.index(use.one_hot)]
     sizes = tuple(use.value.shape[axis] for axis in canonical_order(use.value))
-    return Part(left, right, axes, one_hot, sizes)
+    return Factors(left, right, axes, one_hot, sizes)
 
 
 def _roles(use: Use, operand_labels: Labels, output_labels: Labels, batch: int) -> _Roles:
     in_operand = {*operand_labels, *(() if use.one_hot is None else (use.one_hot,))}
     in_output = set(output_labels)
-    value = use.value_labels
+
+    def of_value(operand: bool, output: bool) -> Labels:
+        """Axes of V that the operand and the output have, or not."""
+        return tuple(a for a in use.value_labels if (a in in_operand, a in in_output) == (operand, output))
+
+    beside_value = in_operand - {*use.value_labels, batch}
     return _Roles(
         examples=batch,
-        positions=tuple(a for a in output_labels if a in in_operand and a not in value and a != batch),
-        shared=tuple(a for a in value if a in in_operand and a in in_output),
-        left=tuple(a for a in value if a in in_operand and a not in in_output),
-        right=tuple(a for a in value if a not in in_operand and a in in_output),
-        free=tuple(a for a in value if a not in in_operand and a not in in_output),
+        positions=tuple(a for a in output_labels if a in beside_value),
+        shared=of_value(operand=True, output=True),
+        left=of_value(operand=True, output=False),
+        right=of_value(operand=False, output=True),
+        free=of_value(operand=False, output=False),
     )
 
 
@@ -202,30 +207,30 @@ def _aligned(tensor: Tensor, labels: Labels, output_labels: Labels) -> Tensor:
     return tensor.permute(order).reshape(shape)
 
 
-def materialise(part: Part) -> Float[Tensor, "N R ..."]:
+def materialise(factors: Factors) -> Float[Tensor, "N R ..."]:
     """dV itself: (N, R, *canonical axes of V); allocates N * R * size of V numbers."""
-    left = part.left
-    if part.one_hot is not None:
-        left = torch.nn.functional.one_hot(left, part.one_hot).to(part.right.dtype)[:, :, None, :]
-    gradient = torch.einsum("ntha,rnthb->nrhab", left, part.right)
-    return _unflatten(gradient, part)
+    left = factors.left
+    if factors.one_hot is not None:
+        left = torch.nn.functional.one_hot(left, factors.one_hot).to(factors.right.dtype)[:, :, None, :]
+    gradient = torch.einsum("ntha,rnthb->nrhab", left, factors.right)
+    return _unflatten(gradient, factors)
 
 
-def materialise_sum(part: Part) -> Float[Tensor, "..."]:
+def materialise_sum(factors: Factors) -> Float[Tensor, "..."]:
     """dV summed over examples and directions, in canonical axes; allocates one V."""
-    if part.one_hot is not None:
-        rows = part.right.sum(0).flatten(0, 1)[:, 0]  # (N T, B)
-        gradient = rows.new_zeros(part.one_hot, rows.shape[1]).index_add_(0, part.left.flatten(), rows)[None]
+    if factors.one_hot is not None:
+        rows = factors.right.sum(0).flatten(0, 1)[:, 0]  # (N T, B)
+        gradient = rows.new_zeros(factors.one_hot, rows.shape[1]).index_add_(0, factors.left.flatten(), rows)[None]
     else:
-        gradient = torch.einsum("ntha,nthb->hab", part.left, part.right.sum(0))
-    return _unflatten(gradient[None, None], part)[0, 0]
+        gradient = torch.einsum("ntha,nthb->hab", factors.left, factors.right.sum(0))
+    return _unflatten(gradient[None, None], factors)[0, 0]
 
 
-def _unflatten(gradient: Float[Tensor, "N R H A B"], part: Part) -> Float[Tensor, "N R ..."]:
+def _unflatten(gradient: Float[Tensor, "N R H A B"], factors: Factors) -> Float[Tensor, "N R ..."]:
     """From (N, R, H, A, B) to the canonical axes of V."""
-    factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
-    sizes = [part.value_sizes[axis] for axis in factored]
+    factored = (*factors.axes.shared, *factors.axes.left, *factors.axes.right)
+    sizes = [factors.value_sizes[axis] for axis in factored]
     spread = gradient.reshape(*gradient.shape[:2], *sizes)
     order = sorted(range(len(factored)), key=lambda place: factored[place])
     ordered = spread.permute(0, 1, *(2 + place for place in order))
-    return ordered.reshape(*gradient.shape[:2], *part.value_sizes)
+    return ordered.reshape(*gradient.shape[:2], *factors.value_sizes)

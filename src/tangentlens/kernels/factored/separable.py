@@ -1,4 +1,4 @@
-"""Sensitivities that factor into an example's part and an output's part need few backward passes.
+"""Sensitivities that separate into a factor of the example and a factor of the output, from few backward passes.
 
 Between the last hidden layer and the outputs many networks apply an elementwise function and a fixed linear map, so
 that the gradient of output direction r at entry b of a use is
@@ -11,16 +11,17 @@ m comes from a few examples in all directions, s from a few random combinations 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tangentlens.kernels.factored.collecting import collect
-from tangentlens.kernels.factored.factors import Part
+from tangentlens.kernels.factored.factors import Factors
 from tangentlens.kernels.tracing.plan import ParameterPlan, Plan, Strategy
-from tangentlens.models.functional import FunctionalModel, Inputs, batch_size, take
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, batch_size, take
 
 PROBES = 4  # random combinations of the directions; three of them check the fit
 _PILOT = 8  # examples on which every direction is computed first
@@ -30,7 +31,7 @@ _WORTH = 3 * PROBES  # directions below which nothing is gained
 
 def separable(plans: Sequence[ParameterPlan]) -> list[ParameterPlan]:
     """The parameters whose sensitivities may separate: each of their views is used once."""
-    return [p for p in plans if p.strategy is Strategy.FACTORED and all(len(frame.uses) == 1 for frame in p.frames)]
+    return [p for p in plans if p.strategy is Strategy.FACTORED and all(len(view.uses) == 1 for view in p.views)]
 
 
 def separate(
@@ -40,7 +41,7 @@ def separate(
     directions: Float[Tensor, "C R"],
     parameters: Sequence[ParameterPlan],
     chunk: int,
-) -> dict[str, dict[int, Part]]:
+) -> dict[str, dict[int, Factors]]:
     """Factors with a single effective direction, for those of the parameters whose sensitivities are separable.
 
     Args:
@@ -51,30 +52,54 @@ def separate(
         name -> index of the use -> its factors, right of shape (1, N, T, H, B) = s * |m|. Only valid for kernels
         that sum over the directions.
     """
-    candidates = {p.name: p.frames for p in parameters}
-    if directions.shape[1] < _WORTH or batch_size(inputs) < 2 * _PILOT or not candidates:
+    if directions.shape[1] < _WORTH or batch_size(inputs) < 2 * _PILOT or not parameters:
         return {}
-    uses = tuple(sorted({i for frames in candidates.values() for frame in frames for i in frame.uses}))
-    pilot_rows = torch.linspace(0, batch_size(inputs) - 1, _PILOT).round().long()
-    pilot = collect(model, plan, take(inputs, pilot_rows), uses, directions, chunk=min(chunk, _PILOT))
-    uses = tuple(i for i in uses if _rank_one(pilot[i].right))
-    if not uses:
+    views = {p.name: p.views for p in parameters}
+    uses = sorted({view.uses[0] for each in views.values() for view in each})
+    fitted = _fit(_Batch(model, plan, inputs, chunk), uses, directions)
+    return {
+        name: {view.uses[0]: fitted[view.uses[0]] for view in each}
+        for name, each in views.items()
+        if all(view.uses[0] in fitted for view in each)
+    }
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The examples whose factors are collected, `chunk` of them in one forward pass."""
+
+    model: FunctionalModel
+    plan: Plan
+    inputs: Inputs
+    chunk: int
+
+    def some(self, rows: Tensor, uses: Sequence[int], directions: Float[Tensor, "C R"]) -> dict[int, Factors]:
+        """Factors of the examples `rows`."""
+        chunk = min(self.chunk, len(rows))
+        return collect(self.model, self.plan, take(self.inputs, rows), uses, directions, chunk=chunk)
+
+    def all(self, uses: Sequence[int], directions: Float[Tensor, "C R"]) -> dict[int, Factors]:
+        """Factors of every example."""
+        witnesses = self.plan.witnesses
+        return collect(self.model, self.plan, self.inputs, uses, directions, chunk=self.chunk, witnesses=witnesses)
+
+
+def _fit(batch: _Batch, uses: Sequence[int], directions: Float[Tensor, "C R"]) -> dict[int, Factors]:
+    """The effective factors of those uses that pass the pilot and the fit to the probes."""
+    rows = torch.linspace(0, batch_size(batch.inputs) - 1, _PILOT).round().long()
+    pilot = {i: use for i, use in batch.some(rows, uses, directions).items() if _rank_one(use.right)}
+    if not pilot:
         return {}
     generator = torch.Generator().manual_seed(2)
     mixing = torch.randn(directions.shape[1], PROBES, generator=generator, dtype=directions.dtype).to(directions.device)
-    probed = collect(model, plan, inputs, uses, directions @ mixing, chunk=chunk, witnesses=plan.witnesses)
-    reached = {i: _strongest(pilot[i].right) for i in uses}
-    extra = _unreached_examples({i: probed[i] for i in uses}, reached)
+    probed = batch.all(tuple(pilot), directions @ mixing)
+    units = {i: _strongest(use.right) for i, use in pilot.items()}
+    extra = _unreached_examples(probed, units)
     if len(extra):
-        more = collect(model, plan, take(inputs, extra), uses, directions, chunk=chunk)
-        reached = {i: _strongest(torch.cat([pilot[i].right, more[i].right], dim=1)) for i in uses}
-    effective = {i: _effective(probed[i], reached[i], mixing) for i in uses}
-    fitted = {i: part for i, part in effective.items() if part is not None}
-    return {
-        name: {frame.uses[0]: fitted[frame.uses[0]] for frame in frames}
-        for name, frames in candidates.items()
-        if all(frame.uses[0] in fitted for frame in frames)
-    }
+        more = batch.some(extra, tuple(pilot), directions)
+        units = {i: _strongest(torch.cat([use.right, more[i].right], dim=1)) for i, use in pilot.items()}
+    effective = {i: _effective(probed[i], unit, mixing) for i, unit in units.items()}
+    return {i: factors for i, factors in effective.items() if factors is not None}
 
 
 def _rank_one(right: Float[Tensor, "R N T H B"]) -> bool:
@@ -94,18 +119,18 @@ def _strongest(right: Float[Tensor, "R N T H B"]) -> Float[Tensor, "R H B"]:
     return unit
 
 
-def _unreached_examples(probed: dict[int, Part], reached: dict[int, Tensor]) -> Tensor:
+def _unreached_examples(probed: dict[int, Factors], reached: dict[int, Tensor]) -> Tensor:
     """Examples that show the direction of entries which respond to a probe but not in the pilot."""
     wanted: list[Tensor] = []
-    for index, part in probed.items():
-        response = part.right.square().sum((0, 2))  # (N, H, B)
+    for index, factors in probed.items():
+        response = factors.right.square().sum((0, 2))  # (N, H, B)
         missing: Bool[Tensor, "H B"] = (reached[index].abs().sum(0) == 0) & (response.sum(0) > 0)
         wanted.append(response.argmax(0)[missing])
     examples: Tensor = torch.cat(wanted).unique().cpu()
     return examples if len(examples) <= _EXTRA else examples[:0]
 
 
-def _effective(probed: Part, unit: Float[Tensor, "R H B"], mixing: Float[Tensor, "R Q"]) -> Part | None:
+def _effective(probed: Factors, unit: Float[Tensor, "R H B"], mixing: Float[Tensor, "R Q"]) -> Factors | None:
     """s from least squares over the probes; None where the probes contradict a separable form."""
     weights = torch.einsum("rhb,rq->qhb", unit, mixing.to(unit))  # response of a unit s to each probe
     strength = weights.square().sum(0)

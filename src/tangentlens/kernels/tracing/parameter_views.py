@@ -39,7 +39,7 @@ _MOVES = {
 
 
 @dataclass(frozen=True)
-class Frame:
+class ParameterView:
     """Uses of one parametric tensor V (or of transposes of it): their gradients add up in one set of axes.
 
     Attributes:
@@ -70,13 +70,13 @@ class Owners:
         return self._found[id(value)]
 
 
-def frames_of(name: str, parameter: Tensor, uses: Sequence[RecordedUse], owners: Owners) -> tuple[Frame, ...]:
+def views_of(name: str, parameter: Tensor, uses: Sequence[RecordedUse], owners: Owners) -> tuple[ParameterView, ...]:
     """The uses of one parameter, those of equal parametric tensors together."""
     members: dict[object, list[int]] = {}
     for index, recorded in enumerate(uses):
         if name in owners.of(recorded.use.value):
             members.setdefault(_identity(recorded.use.value, parameter), []).append(index)
-    return tuple(Frame(uses[indices[0]].use.value, tuple(indices)) for indices in members.values())
+    return tuple(ParameterView(uses[indices[0]].use.value, tuple(indices)) for indices in members.values())
 
 
 def _identity(value: Tensor, parameter: Tensor) -> object:
@@ -88,22 +88,22 @@ def _identity(value: Tensor, parameter: Tensor) -> object:
     return id(value)
 
 
-def isometric(parameter: Tensor, frames: Sequence[Frame]) -> bool:
+def isometric(parameter: Tensor, views: Sequence[ParameterView]) -> bool:
     """Whether the gradients' inner products in the axes of the Vs are those in the axes of the parameter.
 
     Only where V is linear in the parameter with fixed coefficients, so that the values of the entries decide nothing.
     With D_a = dV_a / dP this asks for D_a D_a^T = identity, tested by the norm of the image of a random vector, and
     for D_a D_b^T = 0, granted where the images of random vectors have no entry in common.
     """
-    if len(frames) == 1 and frames[0].value is parameter:
+    if len(views) == 1 and views[0].value is parameter:
         return True
-    if not all(_moves_entries(frame.value) for frame in frames):
+    if not all(_moves_entries(view.value) for view in views):
         return False
     generator = torch.Generator().manual_seed(1)
     covered = torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device)
-    for frame in frames:
-        direction = torch.randn(frame.value.shape, generator=generator, dtype=torch.float64).to(frame.value)
-        (image,) = torch.autograd.grad(frame.value, parameter, direction, retain_graph=True)
+    for view in views:
+        direction = torch.randn(view.value.shape, generator=generator, dtype=torch.float64).to(view.value)
+        (image,) = torch.autograd.grad(view.value, parameter, direction, retain_graph=True)
         tolerance = 1e-11 if image.dtype == direction.dtype == torch.float64 else 1e-6
         if not math.isclose(float(image.double().norm()), float(direction.double().norm()), rel_tol=tolerance):
             return False
@@ -136,13 +136,13 @@ def pull_back(value: Tensor, parameter: Tensor, gradient: Tensor) -> Tensor:
     return torch.autograd.grad(value, parameter, aligned.to(value.dtype), retain_graph=True)[0]
 
 
-def pull_back_rows(frame: Frame, parameter: Tensor, gradients: Tensor) -> Tensor:
+def pull_back_rows(view: ParameterView, parameter: Tensor, gradients: Tensor) -> Tensor:
     """Pull (rows, *canonical axes of V) back to (rows, size of the parameter)."""
-    order = canonical_order(frame.value)
-    aligned = gradients.permute(0, *(1 + order.index(axis) for axis in range(frame.value.ndim)))
-    if frame.value is parameter:
+    order = canonical_order(view.value)
+    aligned = gradients.permute(0, *(1 + order.index(axis) for axis in range(view.value.ndim)))
+    if view.value is parameter:
         return aligned.reshape(len(aligned), -1)
-    (pulled,) = vectorised_grad([frame.value], [parameter], [aligned.to(frame.value.dtype)])
+    (pulled,) = vectorised_grad([view.value], [parameter], [aligned.to(view.value.dtype)])
     if pulled is None:
         return gradients.new_zeros(gradients.shape[0], parameter.numel())
     return pulled.reshape(len(pulled), -1)

@@ -1,6 +1,6 @@
 """Decide, on two pilot batches, how the kernel of each parameter will be computed, and prove it right there.
 
-The pilots (probing.py) show which results carry the batch, where the examples are in each, and the gradient of every
+The pilots (pilots.py) show which results carry the batch, where the examples are in each, and the gradient of every
 example at every use. Each factored form is checked against automatic differentiation: the gradient of each parameter
 must come out of the factors, and an example's factors must be the same in both pilots. A parameter that fails is
 differentiated as it is, and the plan says so.
@@ -17,14 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
-from tangentlens.kernels.factored.factors import Extents, Part, materialise_sum, part
+from tangentlens.kernels.factored.factors import Extents, Factors, factors_of, materialise_sum
+from tangentlens.kernels.tracing.call_sequence import FEW, MORE, following, other_way
 from tangentlens.kernels.tracing.layouts import Layout, close
-from tangentlens.kernels.tracing.parameter_views import Frame, Owners, frames_of, isometric, pull_back
-from tangentlens.kernels.tracing.probing import FEW, MORE, Pilot, Pilots, following, layouts_of, other_way, run_pilots
+from tangentlens.kernels.tracing.parameter_views import Owners, ParameterView, isometric, pull_back, views_of
+from tangentlens.kernels.tracing.pilots import Pilots, layouts_of, run_pilots
+from tangentlens.kernels.tracing.probing import Pilot
 from tangentlens.kernels.tracing.recording import Recording, record_uses, watch_calls
 from tangentlens.kernels.tracing.witnesses import Witnesses
 from tangentlens.models.checks import agreement, check_modes
-from tangentlens.models.functional import FunctionalModel, Inputs, at_least_two, batch_size
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs, at_least_two, batch_size
 
 _log = logging.getLogger(__name__)
 # far above rounding, some layers round to float32 inside a float64 model; a wrong form errs by order one
@@ -47,7 +50,7 @@ class ParameterPlan:
 
     name: str
     strategy: Strategy
-    frames: tuple[Frame, ...]
+    views: tuple[ParameterView, ...]
     reason: str
 
 
@@ -120,7 +123,7 @@ def make_plan(model: FunctionalModel, inputs: Inputs, budget: int = 2**30) -> Pl
         torch.set_rng_state(state)  # a model that draws random numbers is refused, and leaves no trace
         raise
     layouts = layouts_of(pilots)
-    more, few = (_parts(pilot, layouts, size) for pilot, size in ((pilots.more, MORE), (pilots.few, FEW)))
+    more, few = (_factors(pilot, layouts, size) for pilot, size in ((pilots.more, MORE), (pilots.few, FEW)))
     trusted = _trusted(pilots, more, few)
     owners = Owners(model.trainable)
     expected = _parameter_gradients(model, pilots)
@@ -141,27 +144,27 @@ def make_plan(model: FunctionalModel, inputs: Inputs, budget: int = 2**30) -> Pl
         tuple(
             (math.prod(u.shape) // MORE, 0 if u.use.operand is None else u.use.operand.numel() // MORE) for u in uses
         ),
-        tuple(None if part is None else part.extents for part in more),
+        tuple(None if factors is None else factors.extents for factors in more),
         pilots.bytes_per_example,
     )
 
 
-def _parts(pilot: Pilot, layouts: Sequence[Layout | None], examples: int) -> list[Part | None]:
+def _factors(pilot: Pilot, layouts: Sequence[Layout | None], examples: int) -> list[Factors | None]:
     """The factors of every use whose layout is proven."""
     return [
-        None if layout is None else part(use.use, gradient[None], layout, examples)
+        None if layout is None else factors_of(use.use, gradient[None], layout, examples)
         for use, gradient, layout in zip(pilot.recording.uses, pilot.gradients, layouts, strict=True)
     ]
 
 
-def _trusted(pilots: Pilots, more: Sequence[Part | None], few: Sequence[Part | None]) -> list[Part | None]:
+def _trusted(pilots: Pilots, more: Sequence[Factors | None], few: Sequence[Factors | None]) -> list[Factors | None]:
     """The factors that are the same for an example in both pilots; None in the place of the others.
 
     Raises:
         UnsupportedModelError: what multiplies a parameter for one example depends on the other examples.
     """
     here, there = (list(places) for places in zip(*pilots.pairs, strict=True))
-    trusted: list[Part | None] = []
+    trusted: list[Factors | None] = []
     for use, gradient, large, small in zip(pilots.more.recording.uses, pilots.more.gradients, more, few, strict=True):
         if large is None or small is None:
             trusted.append(None)
@@ -205,7 +208,7 @@ def _plan_parameter(
     parameter: Tensor,
     pilot: Recording,
     owners: Owners,
-    parts: Sequence[Part | None],
+    factors: Sequence[Factors | None],
     expected: Tensor | None,
 ) -> ParameterPlan:
     if expected is None:
@@ -213,33 +216,37 @@ def _plan_parameter(
     for call in pilot.unexplained:
         if name in owners.of(call.value):
             return ParameterPlan(name, Strategy.DIFFERENTIATED, (), f"no rule for {call.name} at {call.place}")
-    frames = frames_of(name, parameter, pilot.uses, owners)
-    where = [i for frame in frames for i in frame.uses]
-    unknown = [pilot.uses[i] for i in where if parts[i] is None]
+    views = views_of(name, parameter, pilot.uses, owners)
+    where = [i for view in views for i in view.uses]
+    unknown = [pilot.uses[i] for i in where if factors[i] is None]
     if unknown:
         reason = f"where the examples are in the result of {unknown[0].name} at {unknown[0].place} is not proven"
         return ParameterPlan(name, Strategy.DIFFERENTIATED, (), reason)
-    error = _error(parameter, frames, pilot, parts, expected)
+    error = _error(parameter, views, pilot, factors, expected)
     if not error <= tolerance(parameter.dtype):
         reason = f"its uses explain the gradient only to {error:.1e}"
         return ParameterPlan(name, Strategy.DIFFERENTIATED, (), reason)
-    if isometric(parameter, frames):
+    if isometric(parameter, views):
         calls = ", ".join(dict.fromkeys(pilot.uses[i].name for i in where))
-        return ParameterPlan(name, Strategy.FACTORED, frames, f"used by {calls}")
-    return ParameterPlan(name, Strategy.PULLED_BACK, frames, "used through a map that changes inner products")
+        return ParameterPlan(name, Strategy.FACTORED, views, f"used by {calls}")
+    return ParameterPlan(name, Strategy.PULLED_BACK, views, "used through a map that changes inner products")
 
 
 def _error(
-    parameter: Tensor, frames: Sequence[Frame], pilot: Recording, parts: Sequence[Part | None], expected: Tensor
+    parameter: Tensor,
+    views: Sequence[ParameterView],
+    pilot: Recording,
+    factors: Sequence[Factors | None],
+    expected: Tensor,
 ) -> float:
     """Relative difference between the gradient that the factors give and the one of automatic differentiation."""
     found, noise = -expected, 0.0
-    for frame in frames:
-        for index in frame.uses:
-            factors = parts[index]
-            if factors is None:
+    for view in views:
+        for index in view.uses:
+            of_use = factors[index]
+            if of_use is None:
                 return math.inf
-            found += pull_back(pilot.uses[index].use.value, parameter, materialise_sum(factors))
-            noise += _ROUNDING * eps(factors.right) * float(factors.left.double().norm() * factors.right.norm())
+            found += pull_back(pilot.uses[index].use.value, parameter, materialise_sum(of_use))
+            noise += _ROUNDING * eps(of_use.right) * float(of_use.left.double().norm() * of_use.right.norm())
     scale, difference = float(expected.norm()), float(found.norm())
     return difference / scale if difference > noise and scale else max(0.0, difference - noise)

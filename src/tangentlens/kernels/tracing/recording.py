@@ -1,8 +1,8 @@
 """One forward pass, with every use of a parameter recorded as it happens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.tracing.interception import Interception, calling_line, shapes_of, tensors_in
 from tangentlens.kernels.tracing.rules import RULES, Call, Use
-from tangentlens.models.functional import FunctionalModel, Inputs
+from tangentlens.models.functional import FunctionalModel
+from tangentlens.models.inputs import Inputs
 
 _WHOLE = frozenset(RULES)
 _OVERWRITES_OPERAND = frozenset({"mul_", "__imul__", "div_", "__itruediv__"})
@@ -117,57 +118,70 @@ def record_uses(
     Raises:
         UnsupportedModelError: an operand was overwritten in place after its use.
     """
-    parametric: dict[int, Tensor] = {id(p): p for p in parameters.values()}
-    uses: list[RecordedUse] = []
-    versions: list[tuple[Tensor, int, RecordedUse]] = []
-    unexplained: list[Unexplained] = []
+    recorder = _Recorder(parameters.values(), carries_batch, keep_results)
+    with torch.enable_grad(), Interception(recorder.visit, _WHOLE) as interception:
+        output = model({}, inputs)
+    recorder.require_operands_unchanged()
+    return Recording(output, tuple(recorder.uses), tuple(recorder.unexplained), (), interception.calls)
 
-    def is_parametric(value: Any) -> bool:
-        return isinstance(value, Tensor) and id(value) in parametric
 
-    def visit(position: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
-        involved = [tensor for tensor in tensors_in((args, kwargs)) if is_parametric(tensor)]
-        if not involved:
-            result = call()
-            carries_batch(position, name, result)
-            return result
-        if name in _OVERWRITES_OPERAND:
-            args_before = (args[0].detach().clone(), *args[1:])
-        else:
-            args_before = args
+@final
+class _Recorder:
+    """Sorts the calls of a forward pass: those that make parametric tensors, and those that use them on data."""
+
+    def __init__(self, parameters: Iterable[Tensor], carries_batch: CarriesBatch, keep_results: bool) -> None:
+        self.uses: list[RecordedUse] = []
+        self.unexplained: list[Unexplained] = []
+        self._parametric: dict[int, Tensor] = {id(p): p for p in parameters}
+        self._versions: list[tuple[Tensor, int, RecordedUse]] = []
+        self._carries_batch, self._keep_results = carries_batch, keep_results
+
+    def visit(
+        self, position: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[[], Any]
+    ) -> Any:
+        """Make one call of the forward pass and record what it does with parametric tensors."""
+        involved = [tensor for tensor in tensors_in((args, kwargs)) if self._is_parametric(tensor)]
+        if involved and name in _OVERWRITES_OPERAND:
+            args = (args[0].detach().clone(), *args[1:])  # as they were before the call
         result = call()
-        has_batch = carries_batch(position, name, result)
-        results = [tensor for tensor in tensors_in(result) if tensor.requires_grad]
-        if not results:
-            return result
+        has_batch = self._carries_batch(position, name, result)
+        results = [tensor for tensor in tensors_in(result) if tensor.requires_grad] if involved else []
         if not has_batch:
-            parametric.update((id(tensor), tensor) for tensor in results)
-            return result
-        rule = RULES.get(name)
-        real = isinstance(result, Tensor) and not any(t.is_complex() for t in tensors_in((args, kwargs, result)))
-        seen = Call(args_before, kwargs, result, is_parametric) if real else None
-        found = rule(seen) if rule and seen else None
-        place = calling_line()
-        if found is None:
-            unexplained.extend(Unexplained(value, name, place) for value in involved)
-            return result
-        edge = get_gradient_edge(result)
-        for use in found:
-            operand = None if use.operand is None else use.operand.detach()
-            kept = result.detach() if keep_results else None
-            recorded = RecordedUse(replace(use, operand=operand), edge, result.shape, position, name, place, kept)
-            uses.append(recorded)
-            if use.operand is not None:
-                versions.append((use.operand, use.operand._version, recorded))
+            self._parametric.update((id(tensor), tensor) for tensor in results)
+        elif results:
+            seen = Call(args, kwargs, result, self._is_parametric) if isinstance(result, Tensor) else None
+            self._record(position, name, seen, involved)
         return result
 
-    with torch.enable_grad(), Interception(visit, _WHOLE) as interception:
-        output = model({}, inputs)
-    for operand, version, recorded in versions:
-        if operand._version != version:
-            raise UnsupportedModelError(
-                f"an activation that {recorded.name} uses is overwritten in place later in the forward pass",
-                where=recorded.place,
-                remedy="Replace the in-place operation on it by one that makes a new tensor.",
-            )
-    return Recording(output, tuple(uses), tuple(unexplained), (), interception.calls)
+    def _is_parametric(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and id(value) in self._parametric
+
+    def _record(self, position: int, name: str, call: Call | None, involved: Sequence[Tensor]) -> None:
+        place = calling_line()
+        uses = None if call is None else _explained(name, call)
+        if call is None or uses is None:
+            self.unexplained.extend(Unexplained(value, name, place) for value in involved)
+            return
+        edge, kept = get_gradient_edge(call.result), call.result.detach() if self._keep_results else None
+        for use in uses:
+            detached = replace(use, operand=None if use.operand is None else use.operand.detach())
+            self.uses.append(RecordedUse(detached, edge, call.result.shape, position, name, place, kept))
+            if use.operand is not None:
+                self._versions.append((use.operand, use.operand._version, self.uses[-1]))
+
+    def require_operands_unchanged(self) -> None:
+        """Raise UnsupportedModelError where an operand was overwritten in place after its use."""
+        for operand, version, recorded in self._versions:
+            if operand._version != version:
+                raise UnsupportedModelError(
+                    f"an activation that {recorded.name} uses is overwritten in place later in the forward pass",
+                    where=recorded.place,
+                    remedy="Replace the in-place operation on it by one that makes a new tensor.",
+                )
+
+
+def _explained(name: str, call: Call) -> Sequence[Use] | None:
+    """The uses that a rule finds in a call; None without a rule, or with complex numbers."""
+    rule = RULES.get(name)
+    real = not any(tensor.is_complex() for tensor in tensors_in((call.args, call.kwargs, call.result)))
+    return rule(call) if rule and real else None

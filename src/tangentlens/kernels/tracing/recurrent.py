@@ -1,8 +1,8 @@
 """torch's recurrent layers, written out step by step so that every use of their weights can be seen.
 
 The fused calls torch.lstm, torch.gru, torch.rnn_tanh and torch.rnn_relu hide a loop over time and layers, and those of
-their cells (torch.lstm_cell and its siblings) one step; these are
-the same equations (see the documentation of torch.nn.LSTM and its siblings) as calls that have rules.
+their cells (torch.lstm_cell and its siblings) one step. These are the same equations (see the documentation of
+torch.nn.LSTM and its siblings) as calls that have rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,48 +68,62 @@ def _scan(
     return torch.stack(outputs), state
 
 
+class _Options(NamedTuple):
+    """The arguments behind the weights in a call of a recurrent layer, in torch's order."""
+
+    has_biases: Any
+    num_layers: int
+    dropout: float
+    train: bool
+    bidirectional: bool
+    batch_first: bool
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+
 def _layers(cell: _Cell, states: int) -> Callable[..., tuple[Tensor, ...]]:
     """The whole call of a recurrent layer with `states` tensors of state."""
 
-    def run(
-        inputs: Tensor,
-        initial: Any,
-        weights: Any,
-        has_biases: Any,
-        num_layers: int,
-        dropout: float,
-        training: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, ...]:
-        if not isinstance(has_biases, bool):
+    def run(inputs: Tensor, initial: Any, weights: Any, *options: Any, **named: Any) -> tuple[Tensor, ...]:
+        if options and not isinstance(options[0], bool):
             raise UnsupportedModelError(
                 "a recurrent layer is called on a packed sequence",
                 where="torch.nn.utils.rnn.PackedSequence",
                 remedy="Give the padded tensor and select the outputs at the last real positions.",
             )
-        given = initial if isinstance(initial, tuple | list) else (initial,)
-        steps = inputs.transpose(0, 1) if batch_first else inputs
-        directions = 2 if bidirectional else 1
-        per_scan = len(weights) // (num_layers * directions)
+        chosen = _Options(*options, **named)
+        begin = initial if isinstance(initial, tuple | list) else (initial,)
+        steps = inputs.transpose(0, 1) if chosen.batch_first else inputs
+        per_layer = len(weights) // chosen.num_layers
         last: list[tuple[Tensor, ...]] = []
-        for layer in range(num_layers):
-            if layer and dropout and training:
-                steps = torch.nn.functional.dropout(steps, dropout)
-            outputs = []
-            for direction in range(directions):
-                scan = layer * directions + direction
-                state = tuple(g[scan] for g in given[:states])
-                own = weights[scan * per_scan : (scan + 1) * per_scan]
-                forwards = steps if direction == 0 else steps.flip(0)
-                found, state = _scan(cell, forwards, state, own, has_biases)
-                outputs.append(found if direction == 0 else found.flip(0))
-                last.append(state)
-            steps = torch.cat(outputs, dim=-1)
-        final = steps.transpose(0, 1) if batch_first else steps
+        for layer in range(chosen.num_layers):
+            if layer and chosen.dropout and chosen.train:
+                steps = torch.nn.functional.dropout(steps, chosen.dropout)
+            own = weights[layer * per_layer : (layer + 1) * per_layer]
+            scans = range(layer * chosen.directions, (layer + 1) * chosen.directions)
+            steps, after = _layer(cell, steps, [tuple(s[scan] for s in begin[:states]) for scan in scans], own, chosen)
+            last += after
+        final = steps.transpose(0, 1) if chosen.batch_first else steps
         return (final, *(torch.stack([state[i] for state in last]) for i in range(states)))
 
     return run
+
+
+def _layer(
+    cell: _Cell, steps: Tensor, begin: Sequence[tuple[Tensor, ...]], weights: Sequence[Tensor], options: _Options
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """One layer in every direction: outputs (T, N, directions H), and the last state of each direction."""
+    per_scan = len(weights) // options.directions
+    outputs, last = [], []
+    for direction, state in enumerate(begin):
+        own = weights[direction * per_scan : (direction + 1) * per_scan]
+        forwards = steps if direction == 0 else steps.flip(0)
+        scanned, state = _scan(cell, forwards, state, own, options.has_biases)
+        outputs.append(scanned if direction == 0 else scanned.flip(0))
+        last.append(state)
+    return torch.cat(outputs, dim=-1), last
 
 
 def _step(cell: _Cell, states: int) -> Callable[..., Tensor | tuple[Tensor, ...]]:

@@ -1,1 +1,1 @@
-"""The analysis of a language model on windows of text."""
+"""Analysis of any language model on windows of text with labels."""

@@ -1,4 +1,4 @@
-"""What ablating a label's direction does to its own words, to other words, and what its controls do.
+"""Selectivity of an ablated direction: the drop of a label's own words less that of others, and of controls.
 
 The drop of a window is that of the probability of the word's first token that the model itself would write, in
 percentage points. A label's selectivity is the mean drop of the windows whose next word has the label less that of the
@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tangentlens.analysis.findings import Figures, Findings, keyed
-from tangentlens.language.analysis.alignment import intervals_over_stories
 from tangentlens.language.analysis.config import ScoringConfig
+from tangentlens.language.analysis.story_bootstrap import intervals_over_stories
 from tangentlens.statistics.permutation import p_of_draws, permutation_test
 from tangentlens.store.figure_keys import Selectivity, SelectivityP, WordDrop
 

@@ -1,4 +1,4 @@
-"""The config of the paper's language-model setting; every default is the paper's where the paper has one."""
+"""Config of a language run: model, text, windows, labels, kernels and scoring."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from tangentlens.analysis.section import Section
 from tangentlens.language.windows.labelling import DEFAULT_PIPELINE
-from tangentlens.language.windows.search import PAPER_POS
 from tangentlens.language.windows.text import TINY_STORIES
 
 Geometry = Literal["raw", "centred", "fisher"]
@@ -15,7 +14,7 @@ Geometry = Literal["raw", "centred", "fisher"]
 class ModelConfig(Section):
     """The language model."""
 
-    name: str = Field(default="google/gemma-3-270m", min_length=1, description="a hub id, a folder or a GGUF file")
+    name: str = Field(min_length=1, description="a hub id, a folder or a GGUF file")
     revision: str | None = Field(default=None, description="commit, branch or tag of a hub model")
 
 
@@ -35,7 +34,7 @@ class WindowsConfig(Section):
     """Which windows, as many for each part of speech."""
 
     count: int = Field(default=1024, ge=16, description="N, a multiple of the number of parts of speech")
-    pos: tuple[str, ...] = Field(default=PAPER_POS, min_length=2, description="parts of speech of the next word")
+    pos: tuple[str, ...] = Field(min_length=2, description="parts of speech of the next word")
     length: int = Field(default=64, ge=2, description="tokens of a window")
     continuation: int = Field(default=3, ge=1, description="tokens that the model writes to give the next word")
     per_story: int = Field(default=1, ge=1, description="windows cut from one story at most")
@@ -44,7 +43,7 @@ class WindowsConfig(Section):
 
 
 class LabelsConfig(Section):
-    """What words are labelled by, and which labels can be tested."""
+    """The tagger, and which labels can be tested."""
 
     pipeline: str = Field(default=DEFAULT_PIPELINE, description="a spaCy pipeline, or stanza:LANGUAGE")
     support: int = Field(default=30, ge=4, description="windows that a morphological label needs")
@@ -56,10 +55,10 @@ class KernelConfig(Section):
     """The kernels and their modes."""
 
     groups: str | tuple[str, ...] = Field(
-        default="down_proj", description='"down_proj" (the paper\'s), "weights", or patterns over parameter names'
+        default="down_proj", description='"down_proj", "weights", or patterns over parameter names'
     )
     geometries: tuple[Geometry, ...] = Field(
-        default=("raw", "centred", "fisher"), min_length=1, description="of the logits; the paper's is raw"
+        default=("raw", "centred", "fisher"), min_length=1, description="of the logits"
     )
     modes: int = Field(default=25, ge=2, description="leading modes of each kernel")
     directions: int = Field(default=24, ge=2, description="r, output directions of the sweep")
@@ -74,7 +73,7 @@ class KernelConfig(Section):
 
 
 class ScoringConfig(Section):
-    """How modes are scored, and what is kept of them for the report."""
+    """How modes are scored, and how many examples and tokens are kept of each."""
 
     resamples: int = Field(default=2000, ge=1, description="bootstrap samples of stories behind each interval")
     permutations: int = Field(default=1000, ge=1, description="random orders of the labels behind each p")
@@ -83,13 +82,13 @@ class ScoringConfig(Section):
 
 
 class Config(Section):
-    """Grammar in the kernels of a language model."""
+    """Labels of the next word in the kernels of a language model."""
 
     setting: Literal["language"] = Field(default="language", description="which setting this config belongs to")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one set of windows for each")
-    model: ModelConfig = Field(default=ModelConfig(), description="the network")
+    model: ModelConfig = Field(description="the network")
     text: TextConfig = Field(default=TextConfig(), description="the stories")
-    windows: WindowsConfig = Field(default=WindowsConfig(), description="the inputs")
+    windows: WindowsConfig = Field(description="the inputs")
     labels: LabelsConfig = Field(default=LabelsConfig(), description="the features")
     kernel: KernelConfig = Field(default=KernelConfig(), description="the kernels")
     scoring: ScoringConfig = Field(default=ScoringConfig(), description="how they are compared")

@@ -1,4 +1,4 @@
-"""Which labels of the next word can be tested on some windows, and the halves of the windows."""
+"""Labels of the next word that can be tested on some windows, and the halves of the windows."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,8 +7,8 @@ import torch
 
 from tangentlens.alignment.splits import balanced_half
 from tangentlens.features.grammar import Labels, morphology_labels, pos_labels, pos_twins, repetitions, select_labels
-from tangentlens.language.analysis.alignment import Task
 from tangentlens.language.analysis.config import Config
+from tangentlens.language.analysis.task import Task
 from tangentlens.language.windows.windows import Windows
 
 

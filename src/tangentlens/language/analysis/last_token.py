@@ -1,4 +1,4 @@
-"""What a language model expects after each window when the residual stream at its last token is changed at a block.
+"""Next-token probabilities when the residual stream at a window's last token is changed at a block.
 
 Nothing before the last token is touched, so its keys and values are computed once and kept: an intervention then costs
 a forward pass of one token a window.

@@ -1,4 +1,4 @@
-"""The paper's third setting: the grammar of the next word in the kernels of a language model.
+"""Measurement of one seed: modes of a language model's kernels against labels of the next word.
 
 Arrays of one seed, for L groups of parameters (in the order of the sweep's blocks, the lowest first), k modes, N
 windows of T tokens, d coordinates, Lb labels, e windows shown of each mode; g is a geometry:
@@ -22,142 +22,148 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.findings import Arrays, Figures, Findings, Intervals, measurement, merged
-from tangentlens.language.analysis.alignment import (
-    Method,
-    Task,
-    choice_arrays,
-    intervals,
-    layer_figures,
-    method_figures,
-    mode_table,
-    scored,
-)
+from tangentlens.analysis.findings import Arrays, Findings, Intervals, measurement, merged
+from tangentlens.language.analysis.alignment import layer_figures, method_figures, mode_table
 from tangentlens.language.analysis.choice import choice_figures
 from tangentlens.language.analysis.config import Config
 from tangentlens.language.analysis.labels import label_notes, testable_labels
-from tangentlens.language.analysis.modes import kinds, largest_residual, mode_findings, residual_notes, scores
+from tangentlens.language.analysis.method import Method, choice_arrays, scored
+from tangentlens.language.analysis.modes import (
+    largest_residual,
+    mode_findings,
+    residual_notes,
+    scores,
+    scores_by_class,
+)
 from tangentlens.language.analysis.recorder import recorder
 from tangentlens.language.analysis.residual_stream import residual_stream_pca
+from tangentlens.language.analysis.story_bootstrap import intervals
+from tangentlens.language.analysis.subject import LanguageSubject, new_subject
 from tangentlens.language.analysis.tokens import token_texts
 from tangentlens.language.analysis.windows import Prepared, described, stored_windows
-from tangentlens.language.batches import Batch
 from tangentlens.language.model import LanguageModel
-from tangentlens.language.sweep.sweep import Sweep, sweep
+from tangentlens.language.sweep.options import SweepOptions
+from tangentlens.language.sweep.result import Sweep
+from tangentlens.language.sweep.sweep import run_sweep
 from tangentlens.language.windows.windows import Windows
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
-from tangentlens.store.figure_keys import BASELINE, WORST_RESIDUAL, geometry_of, method_of
+from tangentlens.store.figure_keys import (
+    BASELINE,
+    BASELINE_SECONDS,
+    WORST_RESIDUAL,
+    geometry_of,
+    method_of,
+    stored_family,
+)
 
-_PAPER_LAYER = 16  # of its table
 
-
-def measure(config: Config, seed: int, progress: Progress = silent, *, prepared: Prepared) -> Measurement:
-    """Sweep the kernels in every geometry and compare their modes with grammar; experiments/gemma/README.md.
+def measure(
+    config: Config,
+    seed: int,
+    progress: Progress = silent,
+    *,
+    prepared: Prepared,
+    blocks: Mapping[str, int] | None = None,
+) -> Measurement:
+    """Sweep the kernels in every geometry and compare their modes with labels of the next word.
 
     Args:
-        config: the setting.
+        config: of the run.
         seed: of windows, halves and pilot.
         progress: receives the stages.
-        prepared: by `gemma_windows.prepare`.
+        prepared: by `windows.prepare`.
+        blocks: name -> index of a block whose macro figures are also given under that name.
     """
-    lm, windows = prepared.lm, stored_windows(prepared, seed)
-    batch: Batch = {"input_ids": windows.input_ids}
+    windows = stored_windows(prepared, seed)
     task, refused = testable_labels(config, windows, seed)
-    swept: dict[str, Sweep] = {
-        geometry: _sweep(config, prepared, batch, geometry, seed, progress) for geometry in config.kernel.geometries
-    }
+    subject = new_subject(config, prepared.lm, windows, task, seed)
+    swept = {geometry: _swept(subject, config, prepared, geometry, progress) for geometry in subject.geometries}
+    classes = {geometry: scores_by_class(each) for geometry, each in swept.items()}
     found = merged(
         (
-            _windows(windows, task),
-            _rankings(config, lm, batch, swept, task, seed),
-            *(mode_findings(geometry, each, lm, config, batch) for geometry, each in swept.items()),
+            _inputs(subject),
+            _rankings(subject, config, swept, blocks or {}),
+            *(mode_findings(geometry, each, subject, config.scoring) for geometry, each in swept.items()),
             Findings({WORST_RESIDUAL: (largest_residual(swept), "ratio")}),
-            Findings(choice_figures({geometry: kinds(each) for geometry, each in swept.items()}, task, seed)),
+            Findings(choice_figures(classes, task, seed)),
         )
     )
-    ids = _occurring(found.arrays)
-    words = {
-        "groups": _groups(swept),
-        "blocks": tuple(name for name, _ in lm.blocks),
-        "geometries": tuple(config.kernel.geometries),
-        "tokens.text": token_texts(lm.tokenizer, ids),
-        "windows.word": windows.word,
-        "windows.pos": windows.pos,
-        "labels.names": task.names,
-        "labels.family": tuple({"morph": "morphology"}.get(family, family) for family in task.families),
-    }
+    arrays = {**found.arrays, "tokens.ids": _occurring(found.arrays)}
     notes = (
-        *_source_notes(lm, windows),
+        *_source_notes(subject.lm, windows),
         *label_notes(windows, refused),
         *residual_notes(swept),
         *_interval_notes(found.intervals),
     )
-    return measurement(seed, found.figures, {**found.arrays, "tokens.ids": ids}, notes, words, found.intervals)
+    words = _words(subject, windows, arrays["tokens.ids"])
+    return measurement(seed, found.figures, arrays, notes, words, found.intervals)
 
 
-def _sweep(config: Config, prepared: Prepared, batch: Batch, geometry: str, seed: int, progress: Progress) -> Sweep:
+def _swept(subject: LanguageSubject, config: Config, prepared: Prepared, geometry: str, progress: Progress) -> Sweep:
     """One sweep, kept in the run's folder until the run is complete."""
-    length = batch["input_ids"].shape[1]
-    return sweep(
-        prepared.lm,
-        batch,
-        geometry=geometry,
-        seed=seed,
-        read=recorder(length, config.scoring.examples),
-        work=prepared.of_seed(seed) / f"sweep-{geometry}",
+    record = recorder(subject.input_ids.shape[1], config.scoring.examples)
+    options = SweepOptions(geometry=geometry, seed=subject.seed, record=record, **config.kernel.sweep_options)
+    return run_sweep(
+        subject.lm,
+        subject.batch,
+        options,
+        work=prepared.of_seed(subject.seed) / f"sweep-{geometry}",
         progress=lambda stage, done, total: progress(f"{geometry}: {stage}", done, total),
-        **config.kernel.sweep_options,
     )
 
 
-def _paper_layer(method: str, lm: LanguageModel, swept: Mapping[str, Sweep]) -> int | None:
-    """Where a method has the layer of the paper's table; None where the model or the groups have none such."""
-    blocks = [name for name, _ in lm.blocks]
-    if len(blocks) <= _PAPER_LAYER:
-        return None
-    if method == BASELINE:
-        return _PAPER_LAYER
-    places = [i for i, group in enumerate(_groups(swept)) if group.startswith(f"{blocks[_PAPER_LAYER]}.")]
-    return places[0] if len(places) == 1 else None
-
-
-def _groups(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
-    return tuple(next(iter(swept.values())).groups)
-
-
-def _windows(windows: Windows, task: Task) -> Findings:
+def _inputs(subject: LanguageSubject) -> Findings:
+    task = subject.task
     arrays = {
-        "windows.input_ids": windows.input_ids,
-        "windows.story": windows.story,
+        "windows.input_ids": subject.input_ids,
+        "windows.story": task.story,
         "labels.matrix": task.labels.to(torch.uint8),
         "labels.train": task.train.to(torch.uint8)[:, None].expand(task.labels.shape),
     }
     return Findings({}, arrays)
 
 
+def _words(subject: LanguageSubject, windows: Windows, ids: Tensor) -> dict[str, tuple[str, ...]]:
+    return {
+        "groups": subject.groups,
+        "blocks": subject.blocks,
+        "geometries": subject.geometries,
+        "tokens.text": token_texts(subject.lm.tokenizer, ids),
+        "windows.word": windows.word,
+        "windows.pos": windows.pos,
+        "labels.names": subject.task.names,
+        "labels.family": tuple(map(stored_family, subject.task.families)),
+    }
+
+
 def _rankings(
-    config: Config, lm: LanguageModel, batch: Batch, swept: Mapping[str, Sweep], task: Task, seed: int
+    subject: LanguageSubject, config: Config, swept: Mapping[str, Sweep], blocks: Mapping[str, int]
 ) -> Findings:
     """How well the modes of every geometry, and principal components, rank the labels."""
-    began = time.perf_counter()
-    k = min(config.kernel.modes, len(task.labels) - 1, lm.d_model)
+    began, task = time.perf_counter(), subject.task
+    k = min(config.kernel.modes, len(task.labels) - 1, subject.lm.d_model)
     ranked = {method_of(geometry): scores(found) for geometry, found in swept.items()}
-    ranked[BASELINE] = residual_stream_pca(lm, batch, k).permute(1, 0, 2)
+    ranked[BASELINE] = residual_stream_pca(subject.lm, subject.batch, k).permute(1, 0, 2)
     methods = {name: scored(name, values, task) for name, values in ranked.items()}
-    seconds: Figures = {"pca.seconds": (time.perf_counter() - began, "seconds")}
+    seconds = {BASELINE_SECONDS: (time.perf_counter() - began, "seconds")}
     resamples = config.scoring.resamples
-    leads, spreads = intervals(list(methods.values()), BASELINE, task, resamples=resamples, seed=seed)
+    leads, spreads = intervals(list(methods.values()), BASELINE, task, resamples=resamples, seed=subject.seed)
     arrays = {f"{BASELINE}.scores": ranked[BASELINE].permute(1, 0, 2).float()}
-    each = [_ranking(method, ranked[name], task, _paper_layer(name, lm, swept)) for name, method in methods.items()]
+    each = [_ranking(subject, method, ranked[name], blocks) for name, method in methods.items()]
     return merged((Findings({**seconds, **leads}, arrays, spreads), *each))
 
 
-def _ranking(method: Method, ranked: Float[Tensor, "N layers k"], task: Task, paper_layer: int | None) -> Findings:
-    at_layer = {} if paper_layer is None else layer_figures(method, task, paper_layer, "paper_layer")
-    tables = {**mode_table(ranked, task), **choice_arrays(method)}
+def _ranking(
+    subject: LanguageSubject, method: Method, ranked: Float[Tensor, "N layers k"], blocks: Mapping[str, int]
+) -> Findings:
+    figures = method_figures(method, subject.task)
+    for name, block in blocks.items():
+        layer = subject.layer_of(method.name, block)
+        figures |= {} if layer is None else layer_figures(method, subject.task, layer, name)
+    tables = {**mode_table(ranked, subject.task), **choice_arrays(method)}
     arrays = {f"{geometry_of(method.name)}.{name}": table for name, table in tables.items()}
-    return Findings({**method_figures(method, task), **at_layer}, arrays)
+    return Findings(figures, arrays)
 
 
 def _occurring(arrays: Arrays) -> Tensor:

@@ -1,18 +1,19 @@
-"""What a sweep's modes give: scores, figures and arrays of one geometry."""
+"""Scores, figures and arrays of a sweep's modes in one geometry."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.findings import Arrays, Figures, Findings
-from tangentlens.language.analysis.config import Config
+from tangentlens.analysis.findings import Arrays, Figures, Findings, keyed
+from tangentlens.language.analysis.config import ScoringConfig
+from tangentlens.language.analysis.subject import LanguageSubject
 from tangentlens.language.analysis.tokens import moved_tokens
-from tangentlens.language.batches import Batch
-from tangentlens.language.model import LanguageModel
-from tangentlens.language.sweep.sweep import Sweep
-from tangentlens.store.figure_keys import method_of
+from tangentlens.language.sweep.groups import MLP_OUTPUT
+from tangentlens.language.sweep.result import Sweep
+from tangentlens.store.figure_keys import RankOneShare, SweepCost, SweepResidual, WindowCount, method_of
 
 
 def scores(found: Sweep) -> Float[Tensor, "N layers k"]:
@@ -20,10 +21,10 @@ def scores(found: Sweep) -> Float[Tensor, "N layers k"]:
     return _recorded(found, "scores").permute(1, 0, 2)
 
 
-def mode_findings(geometry: str, found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Findings:
+def mode_findings(geometry: str, found: Sweep, subject: LanguageSubject, scoring: ScoringConfig) -> Findings:
     """Figures and arrays of one geometry's sweep."""
-    arrays = _sweep_arrays(found, lm, config, batch)
-    figures = _sweep_figures(method_of(geometry), found, len(batch["input_ids"]))
+    arrays = _sweep_arrays(found, subject, scoring.tokens)
+    figures = _sweep_figures(method_of(geometry), found, len(subject.input_ids))
     return Findings(figures, {f"{geometry}.{name}": array for name, array in arrays.items()})
 
 
@@ -53,23 +54,34 @@ def residual_notes(swept: Mapping[str, Sweep]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def kinds(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
-    """Classes of weights, each with other groups than those before it -> their scores, by the way to score a mode."""
-    classes = {"down_proj": "mlp.down_proj", "attention": "attn", "all": ""}
+def scores_by_class(found: Sweep) -> dict[str, dict[str, Float[Tensor, "N layers k"]]]:
+    """Class of weights -> way to score a mode -> scores; a class with the same groups as an earlier one is left out."""
     first, second = _recorded(found, "scores"), _recorded(found, "second")
-    kinds = {"first": first, "norm": _recorded(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
-    rows = {name: [i for i, group in enumerate(found.groups) if part in group] for name, part in classes.items()}
+    ways = {"first": first, "norm": _recorded(found, "norm"), "first_two": torch.cat([first, second], dim=2)}
+    rows = {name: [i for i, group in enumerate(found.groups) if _in(group, name)] for name in _CLASSES}
     distinct = {tuple(places): name for name, places in reversed(rows.items()) if places}
     return {
-        name: {kind: values[rows[name]].permute(1, 0, 2) for kind, values in kinds.items()}
-        for name in classes
+        name: {way: values[rows[name]].permute(1, 0, 2) for way, values in ways.items()}
+        for name in _CLASSES
         if name in distinct.values()
     }
 
 
+# class of weights -> patterns over names of groups
+_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "down_proj": tuple(f"{pattern.removesuffix('.weight')}*" for pattern in MLP_OUTPUT),
+    "attention": ("*attn*", "*attention*"),
+    "all": ("*",),
+}
+
+
+def _in(group: str, name: str) -> bool:
+    return any(fnmatchcase(group, pattern) for pattern in _CLASSES[name])
+
+
 def _recorded(found: Sweep, name: str) -> Tensor:
     """A recorded statistic of every group: (L, ...)."""
-    return torch.stack([modes.readings[name] for modes in found.modes.values()])
+    return torch.stack([modes.statistics[name] for modes in found.modes.values()])
 
 
 def _residuals(found: Sweep) -> Float[Tensor, "layers k"]:
@@ -81,18 +93,20 @@ def _sweep_figures(method: str, found: Sweep, windows: int) -> Figures:
     residuals = _residuals(found)
     compressed = torch.stack([modes.pairs.residuals for modes in found.modes.values()])
     products = float(sum(modes.pairs.products for modes in found.modes.values()))
-    return {
-        f"sweep.{method}.seconds": (found.seconds, "seconds"),
-        f"sweep.{method}.products": (products, "count"),
-        f"residual.{method}.median": (float(residuals.median()), "ratio"),
-        f"residual.{method}.largest": (float(residuals.max()), "ratio"),
-        f"residual.{method}.compressed.largest": (float(compressed.max()), "ratio"),
-        f"rank_one_share.{method}.median": (float(_recorded(found, "share").median()), "ratio"),
-        f"windows.{method}.count": (float(windows), "count"),
-    }
+    return keyed(
+        {
+            SweepCost(method, "seconds"): found.seconds,
+            SweepCost(method, "products"): products,
+            SweepResidual(method, "median"): float(residuals.median()),
+            SweepResidual(method, "largest"): float(residuals.max()),
+            SweepResidual(method, "compressed.largest"): float(compressed.max()),
+            RankOneShare(method, "median"): float(_recorded(found, "share").median()),
+            WindowCount(method): float(windows),
+        }
+    )
 
 
-def _sweep_arrays(found: Sweep, lm: LanguageModel, config: Config, batch: Batch) -> Arrays:
+def _sweep_arrays(found: Sweep, subject: LanguageSubject, tokens: int) -> Arrays:
     modes = tuple(found.modes.values())
     directions = _recorded(found, "direction").mT  # (L, k, d)
     ranked = _recorded(found, "scores")
@@ -108,5 +122,5 @@ def _sweep_arrays(found: Sweep, lm: LanguageModel, config: Config, batch: Batch)
         "directions": directions.float(),
         "examples": _recorded(found, "examples"),
         "examples.shares": _recorded(found, "token_shares"),
-        **moved_tokens(lm, found.geometry, directions, ranked.argmax(dim=1), batch, config.scoring.tokens),
+        **moved_tokens(subject.lm, found.geometry, directions, ranked.argmax(dim=1), subject.batch, tokens),
     }

@@ -1,4 +1,4 @@
-"""What is taken of a kernel and its modes during a sweep: scores of windows, output directions, shares of tokens."""
+"""Recorder of a mode's statistics during a sweep: scores of windows, output directions, shares of tokens."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.alignment.mode_scores import mode_scores
-from tangentlens.language.sweep.approximate_modes import SweptModes
+from tangentlens.language.sweep.approximate_modes import ApproximateModes, Recorder
 from tangentlens.language.sweep.compressed import CompressedKernel
-from tangentlens.language.sweep.sweep import Reading
 from tangentlens.language.sweep.token_shares import token_shares
 
 
-def recorder(length: int, examples: int) -> Reading:
+def recorder(length: int, examples: int) -> Recorder:
     """A recorder of every mode's statistics on windows of `length` tokens; it shows `examples` of them.
 
     It gives, for N windows, d coordinates of the geometry and k modes:
@@ -26,7 +25,7 @@ def recorder(length: int, examples: int) -> Reading:
         token_shares (k, e, T)  what each token adds to their scores
     """
 
-    def read(kernel: CompressedKernel, modes: SweptModes, basis: Tensor) -> Mapping[str, Tensor]:
+    def record(kernel: CompressedKernel, modes: ApproximateModes, basis: Tensor) -> Mapping[str, Tensor]:
         own = basis.cpu()
         v = own @ modes.pairs.vectors.cpu().unflatten(0, (kernel.windows, kernel.directions))  # (N, d, k)
         first = mode_scores(v)
@@ -45,7 +44,7 @@ def recorder(length: int, examples: int) -> Reading:
             "token_shares": (shares / values[:, None, None]).float(),
         }
 
-    return read
+    return record
 
 
 def extremes(scores: Float[Tensor, "N k"], count: int) -> Int[Tensor, "k e"]:

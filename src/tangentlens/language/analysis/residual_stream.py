@@ -1,4 +1,4 @@
-"""Principal components of a language model's residual stream: the paper's baseline, layer by layer."""
+"""Principal components of a language model's residual stream, layer by layer: the baseline of its kernels."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ _WINDOWS = 64  # run at once
 
 
 def residual_stream(lm: LanguageModel, batch: Batch) -> Float[Tensor, "blocks N d"]:
-    """What every block leaves in the residual stream at each window's last real position."""
+    """The residual stream after every block at each window's last real position."""
     chain = cut(lm, batch)
     pieces = []
     for start in range(0, len(batch["input_ids"]), _WINDOWS):

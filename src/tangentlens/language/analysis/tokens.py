@@ -1,4 +1,4 @@
-"""Which tokens a mode raises and lowers, and what tokens look like."""
+"""Tokens whose logits a mode raises and lowers, and the text of tokens."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def moved_tokens(
 ) -> Arrays:
     """The tokens whose logits each output direction raises most and lowers most, against the mean of all tokens.
 
-    A shift of all logits changes no probability, and the raw geometry's directions are mostly that: only what is left
-    without it tells tokens apart.
+    A shift of all logits changes no probability, and the raw geometry's directions are mostly that: only the rest
+    distinguishes tokens.
 
     Args:
         directions: unit, in the coordinates of S^(1/2) K_r S^(1/2).

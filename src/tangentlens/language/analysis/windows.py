@@ -1,4 +1,4 @@
-"""The windows of the language-model setting: stories, labels and the search, from a config."""
+"""Windows of a language run: stories, labels and the search, from a config."""
 
 import logging
 from dataclasses import dataclass

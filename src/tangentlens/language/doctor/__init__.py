@@ -1,4 +1,4 @@
-"""What will work with a language model, found by trying it on a few windows."""
+"""Examination of a language model on a few windows: which parts of the analysis will work."""
 
 from tangentlens.language.doctor.examination import examine
 from tangentlens.language.doctor.record import Check, Examination, Verdict

@@ -1,4 +1,4 @@
-"""Reverse and forward mode belong together: <J^T z, u> = <z, J u>."""
+"""Dot-product test of reverse against forward mode: <J^T z, u> = <z, J u>."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from tangentlens.language.doctor.record import Check, Verdict
 from tangentlens.language.doctor.subject import Subject
-from tangentlens.language.sweep.full_kernel import StagewiseKernel
+from tangentlens.language.sweep.full_kernel import FullKernel
 from tangentlens.language.sweep.stages import HIDDEN
 
-# of inner products that go through every block: far above rounding, a few times 1e-6 in Gemma's 18 blocks in float32
+# of inner products that go through every block: far above rounding, a few times 1e-6 through 18 blocks in float32
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
 
 _LEAST = 1e-2  # of the largest gradient: a key's bias, which a softmax does not see, has rounding alone
@@ -45,14 +45,14 @@ def adjointness(subject: Subject) -> Check:
     )
 
 
-def _kernel(subject: Subject, names: Iterable[str]) -> StagewiseKernel:
+def _kernel(subject: Subject, names: Iterable[str]) -> FullKernel:
     """The kernel of the bare hidden state in these parameters on the probe's windows."""
     d = subject.lm.d_model
     every = subject.chain.inputs(subject.probe)
     inputs = [every[planned.index] for planned in subject.planned]
     windows = len(inputs[0][HIDDEN])
     units = torch.eye(d, dtype=torch.float64, device=inputs[0][HIDDEN].device).expand(windows, -1, -1)
-    return StagewiseKernel(subject.planned, inputs, units, tuple(names), "all blocks")
+    return FullKernel(subject.planned, inputs, units, tuple(names), "all blocks")
 
 
 def _directions(pulled: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def _directions(pulled: Mapping[str, Tensor], generator: torch.Generator) -> dic
     return {n: u / max(float(pulled[n].norm()), floor) if floor else u for n, u in drawn.items()}
 
 
-def _error(kernel: StagewiseKernel, z: Tensor, pulled: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> float:
+def _error(kernel: FullKernel, z: Tensor, pulled: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> float:
     pushed = kernel.push(moved)
     backward = sum(float((pulled[name].double() * u.double()).sum()) for name, u in moved.items())
     forward = float((z.double() * pushed.double()).sum())
@@ -72,7 +72,7 @@ def _error(kernel: StagewiseKernel, z: Tensor, pulled: Mapping[str, Tensor], mov
 
 def _first_block(
     subject: Subject,
-    kernel: StagewiseKernel,
+    kernel: FullKernel,
     z: Tensor,
     pulled: Mapping[str, Tensor],
     moved: Mapping[str, Tensor],

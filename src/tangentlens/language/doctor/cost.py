@@ -25,7 +25,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Demand:
-    """Bytes that a sweep asks for.
+    """Bytes that a sweep takes.
 
     Attributes:
         model: the weights.
@@ -47,11 +47,11 @@ class Demand:
         """Where what grows with the windows lies in files that the system may drop from memory."""
         return self.model + max(self.pilot, min(_WORKSPACE, windows * self.graph))
 
-    def most(self, room: int) -> int:
+    def most(self, available: int) -> int:
         """The most windows that so many bytes hold."""
-        if self.model + self.pilot > room:
+        if self.model + self.pilot > available:
             return 0
-        left = room - self.model
+        left = available - self.model
         return max(0, (left - _WORKSPACE) // self.window, left // (self.window + self.graph))
 
 
@@ -137,7 +137,7 @@ def _window_bytes(subject: Subject, names: Collection[str], directions: int) -> 
     block = subject.largest_block
     plan, hidden = block.planned.plan, block.inputs[HIDDEN][0]
     wanted = [plan.parameters[name] for name, full in block.planned.names.items() if full in names]
-    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.frames for i in frame.uses]
+    sizes = [plan.use_sizes[i] for parameter in wanted for frame in parameter.views for i in frame.uses]
     factors = sum(directions * result + operand for result, operand in sizes)
     return block.entering_bytes + hidden.element_size() * (2 * directions * hidden.numel() + factors)
 

@@ -1,4 +1,4 @@
-"""All checks of a model, in order, none of them made where what it builds on will not work."""
+"""All checks of a model, in order; one that builds on a failed check is not made."""
 
 import logging
 from collections.abc import Callable
@@ -57,14 +57,14 @@ def examine(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Examination:
-    """Try what a sweep needs on a few short windows of random tokens; the model is left as it was found.
+    """Check the requirements of a sweep on a few short windows of random tokens; the model is left as it was found.
 
     Args:
         source: what `tangentlens.language_model` takes.
         revision: of a hub model.
         windows, length, directions: the sweep whose memory and time are predicted.
         seed: of tokens and random directions; the generators of torch are left as they were.
-        progress: told about the conversion of a GGUF file and about every check.
+        progress: receives the conversion of a GGUF file and every check.
 
     Raises:
         InvalidInputError: a number is too small, or nothing can be loaded from there.

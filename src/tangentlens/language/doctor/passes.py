@@ -1,4 +1,4 @@
-"""What forward passes show: randomness, causality, padding, attention, and what the head does."""
+"""Checks by forward passes: randomness, causality, padding, attention, and the head's formula."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What an examination found: one check a question."""
+"""Record of an examination: one check a question."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -9,10 +9,11 @@ from torch import Tensor
 from tangentlens.errors import TangentlensError, UnsupportedModelError
 from tangentlens.kernels.tracing.plan import make_plan
 from tangentlens.language.model import LanguageModel, working_copy
-from tangentlens.language.sweep.backward import PlannedStage
 from tangentlens.language.sweep.groups import resolve_language_groups
+from tangentlens.language.sweep.planning import PlannedStage
 from tangentlens.language.sweep.stages import Chain, Stage, cut
-from tangentlens.models.functional import Inputs, functional_model
+from tangentlens.models.functional import functional_model
+from tangentlens.models.inputs import Inputs
 
 PLAN_WINDOWS = 7  # as many as a plan looks at
 PADDING = 3  # positions that are put before or behind a window

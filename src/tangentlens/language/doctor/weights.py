@@ -1,4 +1,4 @@
-"""What the model's weights allow: which are tied, whether the stages are the model, which weights have factors."""
+"""Checks of the weights: which are tied, whether the stages are the model, which weights have factors."""
 
 from tangentlens.kernels.tracing.plan import ParameterPlan, Strategy
 from tangentlens.language.doctor.record import Check, Verdict
@@ -45,7 +45,7 @@ def every_weight(subject: Subject) -> Check:
 
 
 def mlp_outputs(subject: Subject) -> Check:
-    """Whether the last matrix of every MLP, the paper's choice, has factors."""
+    """Whether the last matrix of every MLP has factors."""
     return _factors(subject, "down_proj")
 
 

@@ -1,6 +1,7 @@
-"""Leading modes of a compressed kernel, and how far they are from modes of the full one."""
+"""Approximate eigenmodes: those of a compressed kernel, with estimated residuals as modes of the full one."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from tangentlens.eigen.block_lanczos import block_lanczos
 from tangentlens.eigen.rayleigh_ritz import Projection, orthonormal_basis
-from tangentlens.kernels.factored.factors import Axes, Part
-from tangentlens.language.sweep.compressed import CompressedKernel, FrameParts
+from tangentlens.kernels.factored.factors import Axes, Factors
+from tangentlens.language.sweep.compressed import CompressedKernel, ViewFactors
 from tangentlens.language.sweep.truncation import truncated
 from tangentlens.records import Eigenpairs
 
@@ -20,8 +21,8 @@ _EXPANSIONS = 12  # of the space that a solve begins with, at most
 
 
 @dataclass(frozen=True)
-class SweptModes:
-    """Leading modes of one group's kernel, from the compressed rows, with what the compression leaves out.
+class ApproximateModes:
+    """Approximate leading eigenmodes of one group's kernel, from the compressed rows, with their error.
 
     Attributes:
         pairs: eigenpairs on the rows (window, direction), with their true residuals there.
@@ -29,9 +30,9 @@ class SweptModes:
         outside_error: (k,) standard error of that estimate.
         left_out: (k,) what the error of the windows' S adds to the residual, relative to the eigenvalue.
         check: relative error of a sample of the kernel against plain autograd; None where it was not checked.
-        readings: what else was taken while the kernel was there.
-        moves: (k, *canonical axes) of J^T v for each frame of the kernel, while it is there and where they fit into
-            memory together; else empty.
+        statistics: what a recorder took of the kernel and its modes.
+        moves: (k, *canonical axes) of J^T v for each view of the kernel, for recorders, where they fit into memory
+            together; else empty.
     """
 
     pairs: Eigenpairs
@@ -39,7 +40,7 @@ class SweptModes:
     outside_error: Float[Tensor, " k"]
     left_out: Float[Tensor, " k"]
     check: float | None = None
-    readings: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
     moves: tuple[Tensor, ...] = ()
 
     @property
@@ -47,13 +48,28 @@ class SweptModes:
         """(k,) estimated relative residual of the lifted modes as eigenvectors of the full kernel."""
         return (self.pairs.residuals.square() + self.outside.square() + self.left_out.square()).sqrt()
 
+    @property
+    def readings(self) -> Mapping[str, Tensor]:
+        """Deprecated name of `statistics`."""
+        warnings.warn("ApproximateModes.readings is called statistics", DeprecationWarning, stacklevel=2)
+        return self.statistics
 
-def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates: int) -> SweptModes:
-    """The leading modes of a compressed kernel, and an estimate of what the full kernel makes of them outside.
 
-    The modes of the truncated kernel span a space that one product with the true one projects, certifies and measures
-    on the probes. Where residuals are above the tolerance they are added to the space, a block of a Krylov space for
-    each product more (Rayleigh-Ritz throughout: what was multiplied once is kept).
+# takes statistics of a kernel, its modes and the basis (d, r) or (N, d, r) while the kernel is in memory
+Recorder = Callable[[CompressedKernel, ApproximateModes, Tensor], Mapping[str, Tensor]]
+
+
+def record_nothing(kernel: CompressedKernel, modes: ApproximateModes, basis: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG001
+    """The recorder that takes no statistics."""
+    return {}
+
+
+def approximate_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates: int) -> ApproximateModes:
+    """Leading modes of a compressed kernel, and an estimate of the part of the full kernel's products outside.
+
+    The modes of the truncated kernel span a space. One product with the compressed kernel projects onto it, gives
+    residuals, and measures the products on the probes. Where residuals are above the tolerance they are added to the
+    space, one block of a Krylov space for each further product (Rayleigh-Ritz; every product is kept).
 
     Args:
         kernel: its factors hold the probes behind the directions.
@@ -82,11 +98,11 @@ def swept_modes(kernel: CompressedKernel, k: int, tolerance: float, coordinates:
     probed = pushed[:, kernel.directions :] @ coefficients
     outside, error = outside_norms(probed, pairs.values, coordinates - kernel.directions)
     moves = tuple(torch.tensordot(coefficients.T.to(found), found, dims=1) for found in gradients)
-    return SweptModes(pairs, outside, error, torch.zeros_like(outside), moves=moves)
+    return ApproximateModes(pairs, outside, error, torch.zeros_like(outside), moves=moves)
 
 
 def geometry_errors(vectors: Float[Tensor, "rows k"], left_out: Float[Tensor, " N"]) -> Float[Tensor, " k"]:
-    """What the error of each window's S adds to the relative residual of unit vectors on the rows (window, direction).
+    """Part of the relative residual of unit vectors on the rows (window, direction) from the error of each window's S.
 
     With S + E in place of S the kernel is (I + D)^(1/2) K (I + D)^(1/2), D block-diagonal with the relative error of
     each window's S, and K v = lambda v becomes K (I + D)^(1/2) v = lambda (I + D)^(1/2) v + K D v + ..., so that
@@ -126,20 +142,20 @@ def outside_norms(
 
 
 def _start(kernel: CompressedKernel, columns: int) -> Float[Tensor, "rows m"]:
-    frames = tuple(_truncated_frame(frame) for frame in kernel.frames)
-    small = CompressedKernel(frames, kernel.directions, f"{kernel.name}, truncated")
+    views = tuple(_truncated_view(view) for view in kernel.views)
+    small = CompressedKernel(views, kernel.directions, f"{kernel.name}, truncated")
     return block_lanczos(small, columns, _START_TOLERANCE, start=None, max_products=6 * columns, seed=0).vectors
 
 
-def _truncated_frame(frame: FrameParts) -> FrameParts:
+def _truncated_view(view: ViewFactors) -> ViewFactors:
     """The factors on fewer axes; those of several uses are left alone, for they must stay in one set of axes."""
-    if len(frame.parts) > 1:
-        return frame
-    return FrameParts((_in_own_axes(truncated(frame.parts[0], _START_AXES, _START_AXES)),))
+    if len(view.uses) > 1:
+        return view
+    return ViewFactors((_in_own_axes(truncated(view.uses[0], _START_AXES, _START_AXES)),))
 
 
-def _in_own_axes(part: Part) -> Part:
-    """The part of a tensor (H, A, B) of its own."""
-    heads, right = part.right.shape[3:]
-    left = part.one_hot if part.one_hot is not None else part.left.shape[3]
-    return replace(part, axes=Axes((0,), (1,), (2,)), value_sizes=(heads, left, right))
+def _in_own_axes(use: Factors) -> Factors:
+    """The factors of a tensor (H, A, B) of its own."""
+    heads, right = use.right.shape[3:]
+    left = use.one_hot if use.one_hot is not None else use.left.shape[3]
+    return replace(use, axes=Axes((0,), (1,), (2,)), value_sizes=(heads, left, right))

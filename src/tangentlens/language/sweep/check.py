@@ -21,7 +21,8 @@ from tangentlens.language.batches import Batch, alone
 from tangentlens.language.geometry import LogitGeometry
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.sweep.compressed import CompressedKernel
-from tangentlens.language.sweep.passes import Aim
+from tangentlens.language.sweep.cotangents import Cotangents
+from tangentlens.language.sweep.problem import SweepProblem
 
 _ROWS = 3
 _NUMBERS = 2**26  # of gradients in memory at once: with more, some groups of every kind are sampled
@@ -31,12 +32,12 @@ _ALLOWED = 10  # times the tolerance of two results that are the same, for produ
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows (window, combination of directions) and what the kernels must be there.
+    """Rows (window, combination of directions) and the kernels' entries there by autograd.
 
     Attributes:
         windows: of each row.
         mixing: unit combinations of the window's directions.
-        expected: group -> inner products of the rows' gradients, for the groups that are looked at.
+        expected: group -> inner products of the rows' gradients, for the sampled groups.
         scales: group -> norm of each row's gradients in the group's modules, whose rounding its gradients have too.
         limit: relative error that is rounding.
     """
@@ -83,47 +84,54 @@ class Sample:
             )
 
 
-def sample_entries(
-    models: tuple[LanguageModel, LanguageModel],
-    batch: Batch,
-    units: LogitGeometry,
-    aimed: Aim,
-    groups: Sequence[Group],
-    seed: int,
-) -> Sample:
-    """Draw rows and differentiate them.
-
-    Args:
-        models: the user's, and the copy that is differentiated; the copy where the user's has another precision.
+def sample_entries(problem: SweepProblem, cotangents: Cotangents) -> Sample:
+    """Draw rows of the kernels and differentiate the model for them.
 
     Raises:
         NumericalError: the geometry is not that of the model's logits.
     """
-    lm, working = models
-    plain = lm.unembedding.dtype == working.unembedding.dtype and not lm.unembedding.is_inference()
-    reference = lm if plain else working
-    generator = torch.Generator().manual_seed(seed)
-    windows = torch.randperm(len(batch["input_ids"]), generator=generator).repeat(_ROWS)[:_ROWS]
-    mixing = torch.randn(_ROWS, aimed.basis.shape[-1], generator=generator, dtype=torch.float64)
-    mixing = mixing / mixing.norm(dim=1, keepdim=True)
+    reference = _reference(problem)
+    windows, mixing = _rows(problem, cotangents.basis.shape[-1])
     parameters = dict(reference.model.named_parameters())
-    looked_at = _sampled(groups, {name: p.numel() for name, p in parameters.items()}, seed)
-    beside = {group.name: _neighbours(group, list(parameters)) for group in looked_at}
-    names = [name for name in parameters if any(name in listed for listed in beside.values())]
-    names = [name for name in names if parameters[name].requires_grad]
-    limit = _ALLOWED * tolerance(working.unembedding.dtype)
+    sampled = _sampled(problem.groups, {name: p.numel() for name, p in parameters.items()}, problem.options.seed)
+    beside = {group.name: _neighbours(group, list(parameters)) for group in sampled}
+    wanted = {name for listed in beside.values() for name in listed}
+    sought = {name: p for name, p in parameters.items() if name in wanted and p.requires_grad}
+    limit = _ALLOWED * tolerance(problem.working.unembedding.dtype)
     gradients: list[dict[str, Tensor]] = []
     for window, mixed in zip(windows.tolist(), mixing, strict=True):
-        one = alone(batch, window)
-        cotangent = torch.einsum("r,rd->d", mixed.to(aimed.cotangents), aimed.cotangents[: len(mixed), window])
-        basis = aimed.basis if aimed.basis.ndim == 2 else aimed.basis[window]
-        _check_geometry(reference, one, units, basis @ mixed.to(basis), cotangent, limit)
-        hidden = reference.final_hidden(one)[0, -1]
-        found = torch.autograd.grad(hidden, [parameters[n] for n in names], cotangent.to(hidden), allow_unused=True)
-        gradients.append({n: g for n, g in zip(names, found, strict=True) if g is not None})
-    expected = {group.name: _products(gradients, group.parameters) for group in looked_at}
+        one = alone(problem.batch, window)
+        cotangent = torch.einsum("r,rd->d", mixed.to(cotangents.values), cotangents.values[: len(mixed), window])
+        basis = cotangents.basis if cotangents.basis.ndim == 2 else cotangents.basis[window]
+        _check_geometry(reference, one, problem.geometry, basis @ mixed.to(basis), cotangent, limit)
+        gradients.append(_gradients(reference, one, cotangent, sought))
+    expected = {group.name: _products(gradients, group.parameters) for group in sampled}
     scales = {name: _products(gradients, listed).diagonal().sqrt() for name, listed in beside.items()}
     return Sample(windows, mixing, expected, scales, limit)
+
+
+def _reference(problem: SweepProblem) -> LanguageModel:
+    """The user's model; the copy that is differentiated where the user's has another precision."""
+    lm, working = problem.lm, problem.working
+    plain = lm.unembedding.dtype == working.unembedding.dtype and not lm.unembedding.is_inference()
+    return lm if plain else working
+
+
+def _rows(problem: SweepProblem, directions: int) -> tuple[Int[Tensor, " m"], Float[Tensor, "m r"]]:
+    """Random windows, each with a random unit combination of its directions."""
+    generator = torch.Generator().manual_seed(problem.options.seed)
+    windows = torch.randperm(len(problem.batch["input_ids"]), generator=generator).repeat(_ROWS)[:_ROWS]
+    mixing = torch.randn(_ROWS, directions, generator=generator, dtype=torch.float64)
+    return windows, mixing / mixing.norm(dim=1, keepdim=True)
+
+
+def _gradients(
+    lm: LanguageModel, window: Batch, cotangent: Float[Tensor, " d"], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Gradients of the last final hidden state along a cotangent, in the parameters that it depends on."""
+    hidden = lm.final_hidden(window)[0, -1]
+    found = torch.autograd.grad(hidden, list(parameters.values()), cotangent.to(hidden), allow_unused=True)
+    return {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 
 def _check_geometry(
@@ -162,10 +170,10 @@ def _sampled(groups: Sequence[Group], sizes: Mapping[str, int], seed: int) -> li
         kind = re.sub(r"\d+", "#", group.name)
         rank[group.name] = kinds[kind] = kinds.get(kind, 0) + 1
     chosen: list[Group] = []
-    room = _NUMBERS // _ROWS
+    left = _NUMBERS // _ROWS
     for group in sorted(shuffled, key=lambda group: rank[group.name]):
-        room -= sum(sizes[name] for name in group.parameters)
-        if room >= 0 or not chosen:
+        left -= sum(sizes[name] for name in group.parameters)
+        if left >= 0 or not chosen:
             chosen.append(group)
     return chosen
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Part
+from tangentlens.kernels.factored.factors import Factors
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
@@ -25,33 +25,33 @@ _WORKSPACE = 512 * 2**20  # bytes that the temporaries of one block of columns m
 
 
 @dataclass(frozen=True)
-class FrameParts:
-    """The factors of all uses of one parametric tensor, (N, R) alike; their gradients add up."""
+class ViewFactors:
+    """The factors of all uses of one parameter view, (N, R) alike; their gradients add up."""
 
-    parts: tuple[Part, ...]
+    uses: tuple[Factors, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Lengths of the canonical axes of the tensor."""
-        return self.parts[0].value_sizes
+        return self.uses[0].value_sizes
 
 
 @final
 class CompressedKernel(LinearOperator):
-    """sum over frames of J_f J_f^T with rows (window, direction), window-major: row i * R + r.
+    """sum over parameter views of J_f J_f^T with rows (window, direction), window-major: row i * R + r.
 
     Args:
-        frames: the factors of every parametric tensor of the group.
+        views: the factors of every parameter view of the group.
         directions: how many of the R directions of the factors are rows; the rest are probes.
         name: of the group.
     """
 
-    def __init__(self, frames: Sequence[FrameParts], directions: int, name: str) -> None:
-        right = frames[0].parts[0].right
-        self.frames, self.directions = tuple(frames), directions
+    def __init__(self, views: Sequence[ViewFactors], directions: int, name: str) -> None:
+        right = views[0].uses[0].right
+        self.views, self.directions = tuple(views), directions
         self.windows = right.shape[1]
         self.shape = (self.windows * directions, self.windows * directions)
-        dtypes = {part.right.dtype for frame in frames for part in frame.parts}
+        dtypes = {use.right.dtype for view in views for use in view.uses}
         self.dtype, self.device = max(dtypes, key=lambda dtype: dtype.itemsize), right.device
         self.symmetric, self.name = True, name
 
@@ -65,13 +65,13 @@ class CompressedKernel(LinearOperator):
         return self._push(self.gradients(V), rows)
 
     def _push(self, gradients: Sequence[Tensor], rows: slice) -> Float[Tensor, "n k"]:
-        pushed = [push(frame, found, rows) for frame, found in zip(self.frames, gradients, strict=True)]
+        pushed = [push(view, found, rows) for view, found in zip(self.views, gradients, strict=True)]
         total: Tensor = sum(pushed[1:], start=pushed[0])
         return total.to(self.dtype)
 
     def gradients(self, V: Float[Tensor, "m k"]) -> tuple[Tensor, ...]:
-        """J^T v of every column: (k, *canonical axes) for each frame."""
-        return tuple(pull(frame, V.to(self.dtype), slice(0, self.directions)) for frame in self.frames)
+        """J^T v of every column: (k, *canonical axes) for each view."""
+        return tuple(pull(view, V.to(self.dtype), slice(0, self.directions)) for view in self.views)
 
     def to_all_directions(self, V: Float[Tensor, "m k"]) -> tuple[Float[Tensor, "N s k"], tuple[Tensor, ...]]:
         """J J^T v at every direction of the factors, the probes behind the rows of the kernel included, and J^T v.
@@ -89,50 +89,50 @@ class CompressedKernel(LinearOperator):
     @property
     def width(self) -> int:
         """Columns multiplied at a time."""
-        value = max(prod(frame.sizes) for frame in self.frames)
+        value = max(prod(view.sizes) for view in self.views)
         return max(1, _WORKSPACE // (self.dtype.itemsize * value))
 
 
-def pull(frame: FrameParts, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
+def pull(view: ViewFactors, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
     """J^T v for every column: (k, *canonical axes)."""
-    pulled = [_pull_part(part, V, rows) for part in frame.parts]
+    pulled = [_pull_use(use, V, rows) for use in view.uses]
     return sum(pulled[1:], start=pulled[0])
 
 
-def push(frame: FrameParts, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
+def push(view: ViewFactors, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
     """J u for every column of gradients (k, *canonical axes): rows (window, direction)."""
-    pushed = [_push_part(part, gradients, rows) for part in frame.parts]
+    pushed = [_push_use(use, gradients, rows) for use in view.uses]
     return sum(pushed[1:], start=pushed[0])
 
 
-def _pull_part(part: Part, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
-    right = part.right[rows].transpose(0, 1)  # (N, R, T, H, B)
+def _pull_use(use: Factors, V: Float[Tensor, "m k"], rows: slice) -> Tensor:
+    right = use.right[rows].transpose(0, 1)  # (N, R, T, H, B)
     N, R, _, H, B = right.shape
-    k, A = V.shape[1], _left_axes(part)
+    k, A = V.shape[1], _left_axes(use)
     by_window = V.to(right.dtype).reshape(N, R, k).mT  # (N, k, R)
     found = right.new_zeros(H, A, k * B)
-    for some in _window_blocks(part, k):
+    for some in _window_blocks(use, k):
         mixed = torch.bmm(by_window[some], right[some].flatten(2)).unflatten(2, right.shape[2:])  # (n, k, T, H, B)
         tokens = mixed.permute(3, 0, 2, 1, 4).reshape(H, -1, k * B)
-        if part.one_hot is not None:
+        if use.one_hot is not None:
             for h in range(H):
-                found[h].index_add_(0, part.left[some].flatten(), tokens[h])
+                found[h].index_add_(0, use.left[some].flatten(), tokens[h])
         else:
-            left = part.left[some].permute(2, 3, 0, 1).reshape(H, A, -1)  # (H, A, n T)
+            left = use.left[some].permute(2, 3, 0, 1).reshape(H, A, -1)  # (H, A, n T)
             found.baddbmm_(left, tokens)
-    return _to_canonical(found.unflatten(2, (k, B)).permute(2, 0, 1, 3), part)
+    return _to_canonical(found.unflatten(2, (k, B)).permute(2, 0, 1, 3), use)
 
 
-def _push_part(part: Part, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
-    right = part.right[rows].transpose(0, 1)  # (N, R, T, H, B)
+def _push_use(use: Factors, gradients: Tensor, rows: slice) -> Float[Tensor, "m k"]:
+    right = use.right[rows].transpose(0, 1)  # (N, R, T, H, B)
     T, H, B = right.shape[2:]
-    u = from_canonical(gradients.to(right.dtype), part)  # (k, H, A, B)
+    u = from_canonical(gradients.to(right.dtype), use)  # (k, H, A, B)
     k = u.shape[0]
     by_left = u.permute(1, 2, 0, 3).reshape(H, -1, k * B)
     pushed = []
-    for some in _window_blocks(part, k):
-        left = part.left[some]
-        if part.one_hot is not None:
+    for some in _window_blocks(use, k):
+        left = use.left[some]
+        if use.one_hot is not None:
             seen = by_left[:, left.flatten()]  # (H, n T, k B)
         else:
             seen = torch.bmm(left.permute(2, 0, 1, 3).reshape(H, -1, left.shape[3]), by_left)
@@ -141,30 +141,30 @@ def _push_part(part: Part, gradients: Tensor, rows: slice) -> Float[Tensor, "m k
     return torch.cat(pushed).reshape(-1, k)
 
 
-def _left_axes(part: Part) -> int:
-    return part.one_hot if part.one_hot is not None else part.left.shape[3]
+def _left_axes(use: Factors) -> int:
+    return use.one_hot if use.one_hot is not None else use.left.shape[3]
 
 
-def _window_blocks(part: Part, columns: int) -> Iterator[slice]:
+def _window_blocks(use: Factors, columns: int) -> Iterator[slice]:
     """Windows multiplied at a time: two tensors of (n, T, H, B, k) are alive."""
-    _, N, T, H, B = part.right.shape
-    width = max(1, _WORKSPACE // (2 * part.right.element_size() * columns * T * H * B))
+    _, N, T, H, B = use.right.shape
+    width = max(1, _WORKSPACE // (2 * use.right.element_size() * columns * T * H * B))
     return (slice(start, start + width) for start in range(0, N, width))
 
 
-def _to_canonical(found: Float[Tensor, "k H A B"], part: Part) -> Tensor:
+def _to_canonical(found: Float[Tensor, "k H A B"], use: Factors) -> Tensor:
     """(k, H, A, B) -> (k, *canonical axes of the tensor)."""
-    factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
-    spread = found.reshape(found.shape[0], *(part.value_sizes[axis] for axis in factored))
+    factored = (*use.axes.shared, *use.axes.left, *use.axes.right)
+    spread = found.reshape(found.shape[0], *(use.value_sizes[axis] for axis in factored))
     order = sorted(range(len(factored)), key=lambda place: factored[place])
-    return spread.permute(0, *(1 + place for place in order)).reshape(found.shape[0], *part.value_sizes)
+    return spread.permute(0, *(1 + place for place in order)).reshape(found.shape[0], *use.value_sizes)
 
 
-def from_canonical(gradients: Tensor, part: Part) -> Float[Tensor, "k H A B"]:
+def from_canonical(gradients: Tensor, use: Factors) -> Float[Tensor, "k H A B"]:
     """The inverse of `_to_canonical`."""
-    factored = (*part.axes.shared, *part.axes.left, *part.axes.right)
+    factored = (*use.axes.shared, *use.axes.left, *use.axes.right)
     order = sorted(factored)
-    compact = gradients.reshape(gradients.shape[0], *(part.value_sizes[axis] for axis in order))
+    compact = gradients.reshape(gradients.shape[0], *(use.value_sizes[axis] for axis in order))
     spread = compact.permute(0, *(1 + order.index(axis) for axis in factored))
-    groups = (part.axes.shared, part.axes.left, part.axes.right)
-    return spread.reshape(gradients.shape[0], *(prod(part.value_sizes[axis] for axis in group) for group in groups))
+    groups = (use.axes.shared, use.axes.left, use.axes.right)
+    return spread.reshape(gradients.shape[0], *(prod(use.value_sizes[axis] for axis in group) for group in groups))

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from tangentlens.errors import UnsupportedModelError
 from tangentlens.kernels.differentiation import forward_mode, without_advice
-from tangentlens.language.sweep.backward import PlannedStage
-from tangentlens.language.sweep.stages import HIDDEN
-from tangentlens.models.functional import take
+from tangentlens.kernels.groups import Group
+from tangentlens.language.batches import Batch
+from tangentlens.language.geometry import LogitGeometry
+from tangentlens.language.sweep.planning import PlannedStage, stage_inputs
+from tangentlens.language.sweep.scratch import InMemory
+from tangentlens.language.sweep.stages import HIDDEN, Chain
+from tangentlens.models.inputs import take
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 
@@ -26,7 +30,7 @@ _NO_FORWARD_MODE = ("functorch", "forward AD", "forward-mode", "jvp", "vmap")  #
 
 
 @final
-class StagewiseKernel(LinearOperator):
+class FullKernel(LinearOperator):
     """L J J^T L^T with rows (window, coordinate), window-major: row i * d + c.
 
     Args:
@@ -64,14 +68,14 @@ class StagewiseKernel(LinearOperator):
         totals: dict[str, Tensor] = {}
         for place, (planned, inputs) in enumerate(zip(self._planned, self._inputs, strict=True)):
             lowest = place == len(self._planned) - 1
-            below = gradient if lowest else gradient.new_empty(len(gradient), *inputs[HIDDEN].shape)
+            pulled = gradient if lowest else gradient.new_empty(len(gradient), *inputs[HIDDEN].shape)
             for rows in self._rows(planned, len(gradient)):
                 hidden, weights = self._pull_chunk(planned, inputs, gradient[:, rows], rows, lowest)
                 if not lowest:
-                    below[:, rows] = hidden
+                    pulled[:, rows] = hidden
                 for full, found in weights.items():
                     totals[full] = totals[full].add_(found) if full in totals else found
-            gradient = below
+            gradient = pulled
         return totals
 
     def _pull_chunk(
@@ -153,3 +157,13 @@ class StagewiseKernel(LinearOperator):
     def _rows(self, planned: PlannedStage, columns: int) -> list[slice]:
         width = max(1, min(self.windows, _BYTES // max(1, planned.plan.bytes_per_example * columns)))
         return [slice(i, min(i + width, self.windows)) for i in range(0, self.windows, width)]
+
+
+def full_kernel(
+    chain: Chain, planned: Sequence[PlannedStage], batch: Batch, units: LogitGeometry, group: Group
+) -> FullKernel:
+    """The full kernel of a group on some windows, matrix-free."""
+    lowest = max(i for i, stage in enumerate(planned) if set(stage.names.values()) & set(group.parameters))
+    above = planned[: lowest + 1]
+    inputs, hidden = stage_inputs(chain, above, batch, InMemory())
+    return FullKernel(above, inputs, units.factors(hidden), group.parameters, group.name)

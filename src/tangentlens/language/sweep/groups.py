@@ -1,4 +1,4 @@
-"""Groups of a language model's parameters: the words and presets that a sweep knows beside those of every kernel."""
+"""Presets and patterns for groups of a language model's parameters, beside those of every kernel."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -9,15 +9,15 @@ from tangentlens.language.model import LanguageModel
 
 LanguageGroups = Groups | Sequence[str]
 
-# the last matrix of a block's MLP, by the names that Gemma, Llama and Qwen, GPT-2, and GPT-NeoX give it
-_MLP_OUTPUT = ("*.mlp.down_proj.weight", "*.mlp.c_proj.weight", "*.mlp.dense_4h_to_h.weight")
+# the last matrix of a block's MLP, by its names in Llama and its relatives, GPT-2, and GPT-NeoX
+MLP_OUTPUT = ("*.mlp.down_proj.weight", "*.mlp.c_proj.weight", "*.mlp.dense_4h_to_h.weight")
 
 
 def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[Group, ...]:
     """The groups that a sweep's `groups=` argument describes.
 
     Args:
-        groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the paper's: the
+        groups: "weights" (every weight matrix of every block, each a group of its own), "down_proj" (the
             last matrix of every MLP), a sequence of parameter names or glob patterns (each parameter that matches is a
             group of its own), or whatever `tangentlens.entk` takes. A head that is tied to no embedding is in none.
 
@@ -50,7 +50,7 @@ def _chosen(lm: LanguageModel, names: Mapping[str, tuple[str, ...]], groups: Lan
         inside = {id(p) for block in lm.block_list for p in block.parameters() if p.ndim > 1}
         return tuple(Group(name, (name,)) for name in names if id(parameters[name]) in inside)
     if groups == "down_proj":
-        return _each(names, [pattern for pattern in _MLP_OUTPUT if _matches(names, pattern)], lm)
+        return _each(names, [pattern for pattern in MLP_OUTPUT if _matches(names, pattern)], lm)
     if isinstance(groups, Sequence) and not isinstance(groups, str):
         return _each(names, groups, lm)
     return resolve_groups(names, groups)

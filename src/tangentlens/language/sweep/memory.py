@@ -1,4 +1,4 @@
-"""Work in pieces that become smaller where memory runs out."""
+"""Repeat work in smaller pieces where memory runs out."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tangentlens.errors import OutOfMemoryError
 
 _log = logging.getLogger(__name__)
 
-_REFUSALS = ("can't allocate memory", "not enough memory", "out of memory")  # torch's allocators, on CPU and GPU
+_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory")  # torch's allocators, on CPU and GPU
 
 
 def in_pieces(work: Callable[[slice], None], total: int, width: int, where: str) -> None:
@@ -32,7 +32,7 @@ def in_pieces(work: Callable[[slice], None], total: int, width: int, where: str)
         try:
             work(rows)
         except (RuntimeError, MemoryError) as error:
-            if not _refused(error):
+            if not _out_of_memory(error):
                 raise
             if width == 1:
                 raise OutOfMemoryError(
@@ -46,8 +46,8 @@ def in_pieces(work: Callable[[slice], None], total: int, width: int, where: str)
         start = rows.stop
 
 
-def _refused(error: Exception) -> bool:
-    """Whether an allocator said no."""
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(
-        words in str(error).lower() for words in _REFUSALS
+        words in str(error).lower() for words in _MESSAGES
     )

@@ -10,8 +10,9 @@ from tangentlens.kernels.groups import Group
 from tangentlens.language.batches import Batch, some
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.soundness import prepared
-from tangentlens.language.sweep.passes import planned_chain, stagewise_kernel
-from tangentlens.language.sweep.sweep import Sweep
+from tangentlens.language.sweep.full_kernel import full_kernel
+from tangentlens.language.sweep.planning import planned_chain
+from tangentlens.language.sweep.result import Sweep
 from tangentlens.models.neutral import plain_torch
 from tangentlens.progress import Progress, silent
 
@@ -26,7 +27,7 @@ def score_new_windows(
     chunk: int = 64,
     progress: Progress = silent,
 ) -> Iterator[Float[Tensor, "m d k"]]:
-    """K(new, batch) v / lambda for every mode of a group: what the modes are on windows that they were not found on.
+    """K(new, batch) v / lambda for every mode of a group: the modes on windows that they were not found on.
 
     On the batch itself this gives the modes back (K v / lambda = v), up to their residuals. The parameter directions
     J^T v are formed once; every chunk of new windows then costs one forward-mode pass for each mode.
@@ -44,18 +45,18 @@ def score_new_windows(
     Raises:
         InvalidInputError: the sweep holds no modes of that group.
     """
-    pairs = swept.swept(group).pairs
+    pairs = swept.modes_of(group).pairs
     members = Group(group, swept.members[group])
     with plain_torch():
         working, known = prepared(lm, batch)
-        kernel = stagewise_kernel(*planned_chain(working, known, [members]), known, swept.geometry, members)
+        kernel = full_kernel(*planned_chain(working, known, [members]), known, swept.geometry, members)
         directions = kernel.pull(swept.lift(pairs.vectors).flatten(0, 1).to(kernel.dtype))
         working, new = prepared(lm, new)
         chain, planned = planned_chain(working, new, [members])
     total = len(new["input_ids"])
     for start in range(0, total, chunk):
         with plain_torch():
-            kernel = stagewise_kernel(chain, planned, some(new, slice(start, start + chunk)), swept.geometry, members)
+            kernel = full_kernel(chain, planned, some(new, slice(start, start + chunk)), swept.geometry, members)
             pushed = kernel.push(directions).double()
         yield torch.unflatten(pushed, 0, (kernel.windows, -1)) / pairs.values
         progress("new windows", min(start + chunk, total), total)

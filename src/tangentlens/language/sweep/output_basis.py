@@ -1,4 +1,4 @@
-"""The few output directions on which a sweep compresses the kernels, and the probes that tell what they miss."""
+"""Output directions on which a sweep compresses the kernels, and probes of what lies outside them."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.language.sweep.full_kernel import StagewiseKernel
+from tangentlens.language.sweep.full_kernel import FullKernel
 
 _COLUMNS = 8  # of random numbers, whose gradients of all parameters are in memory together
 
 
-def range_directions(kernel: StagewiseKernel, directions: int, *, seed: int) -> Float[Tensor, "d r"]:
+def range_directions(kernel: FullKernel, directions: int, *, seed: int) -> Float[Tensor, "d r"]:
     """Orthonormal output directions that hold most of what many parameters' kernels give, from a few windows.
 
     A randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.1) on sum_p w_p K_p, where the weights w_p

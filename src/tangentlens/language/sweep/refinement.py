@@ -7,14 +7,14 @@ from torch import Tensor
 
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.eigen.rayleigh_ritz import rayleigh_ritz
-from tangentlens.kernels.allocation import freed_memory_kept
 from tangentlens.kernels.groups import Group
 from tangentlens.language.batches import Batch
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.soundness import prepared
 from tangentlens.language.sweep.approximate_modes import geometry_errors
-from tangentlens.language.sweep.passes import planned_chain, stagewise_kernel
-from tangentlens.language.sweep.record import Sweep
+from tangentlens.language.sweep.full_kernel import full_kernel
+from tangentlens.language.sweep.planning import planned_chain
+from tangentlens.language.sweep.result import Sweep
 from tangentlens.models.neutral import plain_torch
 from tangentlens.operators import LinearOperator
 from tangentlens.progress import Progress, silent
@@ -58,13 +58,13 @@ def refine(
     Raises:
         InvalidInputError: the sweep has no modes of that group, or is of another number of windows.
     """
-    pairs = swept.swept(group).pairs
+    pairs = swept.modes_of(group).pairs
     start = swept.lift(pairs.vectors).flatten(0, 1)
     members = Group(group, swept.members[group])
-    with plain_torch(), freed_memory_kept():
+    with plain_torch():
         working, batch = prepared(lm, batch)
         chain, planned = planned_chain(working, batch, [members])
-        kernel = stagewise_kernel(chain, planned, batch, swept.geometry, members)
+        kernel = full_kernel(chain, planned, batch, swept.geometry, members)
         if steps is None:
             found = top_eigenpairs(kernel, start.shape[1], tolerance, start=start, progress=progress)
         else:

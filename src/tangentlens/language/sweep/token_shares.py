@@ -1,4 +1,4 @@
-"""How much each token adds to a window's score on a mode: a compressed kernel's factors, not summed over positions.
+"""Share of each token in a window's score on a mode: a compressed kernel's factors, not summed over positions.
 
 With u = J^T v, the score of window i along the output direction w is a sum over the positions at which the parameter
 is used,
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Part
+from tangentlens.kernels.factored.factors import Factors
 from tangentlens.language.sweep.compressed import CompressedKernel, from_canonical
 
 
@@ -34,37 +34,37 @@ def token_shares(
         directions: (r, k), w in the kernel's directions, or (N, r, k) where they are not the same at all windows.
         windows: which windows, for each mode.
         length: T, tokens of a window.
-        moves: J^T v of every column for each frame, where they are known.
+        moves: J^T v of every column for each view, where they are known.
     """
     along = directions.expand(kernel.windows, -1, -1)
     shares = torch.zeros(*windows.shape, length, dtype=torch.float64, device=kernel.device)
     for block in torch.arange(vectors.shape[1]).split(kernel.width):
         gradients = [found[block] for found in moves] or kernel.gradients(vectors[:, block])
-        for frame, found in zip(kernel.frames, gradients, strict=True):
-            for part in frame.parts:
-                u = from_canonical(found.to(part.right.dtype), part)  # (k, H, A, B)
+        for view, found in zip(kernel.views, gradients, strict=True):
+            for use in view.uses:
+                u = from_canonical(found.to(use.right.dtype), use)  # (k, H, A, B)
                 for place, mode in enumerate(block.tolist()):
                     rows = windows[mode]
-                    _add(shares[mode], part, rows, u[place], along[rows, :, mode], kernel.directions)
+                    _add(shares[mode], use, rows, u[place], along[rows, :, mode], kernel.directions)
     return shares
 
 
 def _add(
     shares: Float[Tensor, "e T"],
-    part: Part,
+    use: Factors,
     rows: Int[Tensor, " e"],
     u: Float[Tensor, "H A B"],
     direction: Float[Tensor, "e r"],
     directions: int,
 ) -> None:
-    right = torch.einsum("er,rethb->ethb", direction.to(part.right), part.right[:directions, rows])
-    left = part.left[rows]
-    if part.one_hot is not None:
+    right = torch.einsum("er,rethb->ethb", direction.to(use.right), use.right[:directions, rows])
+    left = use.left[rows]
+    if use.one_hot is not None:
         seen = u[:, left].permute(1, 2, 0, 3)  # (e, t, H, B)
     else:
         seen = torch.einsum("etha,hab->ethb", left, u)
     terms = (seen * right).sum((2, 3)).double()  # (e, t)
-    if part.positions is None:
+    if use.positions is None:
         shares += terms
     else:
-        shares.scatter_add_(1, part.positions[rows], terms)
+        shares.scatter_add_(1, use.positions[rows], terms)

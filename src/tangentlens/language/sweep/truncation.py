@@ -12,57 +12,57 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangentlens.kernels.factored.factors import Part
+from tangentlens.kernels.factored.factors import Factors
 
 _WORTH_A_COPY = 0.75  # of the positions, at most: a copy that hardly saves products would double the memory
 _SAMPLE = 2**14  # pairs that the second moments are estimated from
 _POWER_ITERATIONS = 3
 
 
-def token_energy(part: Part) -> Float[Tensor, "N T"]:
+def token_energy(use: Factors) -> Float[Tensor, "N T"]:
     """|left|^2 |right|^2 of every position, summed over heads: a bound on its share of the kernel's trace."""
-    return _energy(part).sum((1, 3))
+    return _energy(use).sum((1, 3))
 
 
-def without_negligible_positions(part: Part, share: float) -> tuple[Part, float]:
+def without_negligible_positions(use: Factors, share: float) -> tuple[Factors, float]:
     """The factors at as many positions of each window as hold all but `share` of the energy, the strongest first.
 
     Returns:
-        the smaller part, or the same one where it would hardly be smaller, and the share of the energy that it leaves
+        the smaller factors, or the same where they would hardly be smaller, and the share of the energy that they leave
         out.
     """
-    energy = token_energy(part)
+    energy = token_energy(use)
     total = float(energy.sum())
     ordered, places = energy.sort(dim=1, descending=True)
     left_out = total - ordered.sum(0).cumsum(0)
     kept = int((left_out > share * total).sum()) + 1 if total > 0 else 1
     if kept > _WORTH_A_COPY * energy.shape[1]:
-        return part, 0.0
+        return use, 0.0
     index = places[:, :kept].sort(dim=1).values  # (N, T')
     rows = torch.arange(index.shape[0], device=index.device)[:, None]
-    right = torch.stack([window[:, at] for window, at in zip(part.right.transpose(0, 1), index, strict=True)])
-    smaller = replace(part, left=part.left[rows, index], right=right.transpose(0, 1), positions=index)
+    right = torch.stack([window[:, at] for window, at in zip(use.right.transpose(0, 1), index, strict=True)])
+    smaller = replace(use, left=use.left[rows, index], right=right.transpose(0, 1), positions=index)
     return smaller, max(0.0, float(left_out[kept - 1])) / total if total > 0 else 0.0
 
 
-def truncated(part: Part, left_axes: int, right_axes: int) -> Part:
+def truncated(use: Factors, left_axes: int, right_axes: int) -> Factors:
     """The factors with each side on its leading axes, A and B at most as asked; heads stay apart.
 
     The second moments are those of a sample (Frieze, Kannan and Vempala 2004): positions and directions drawn in
-    proportion to their energy, with unit factors, give them without bias. The part's axes no longer belong to the
-    parameter: it serves for products K v of rows, not for gradients.
+    proportion to their energy, with unit factors, give them without bias. The factors' axes no longer belong to the
+    parameter: they serve for products K v of rows, not for gradients.
     """
-    wide_left = part.one_hot is None and part.left.shape[3] > left_axes
-    wide_right = part.right.shape[4] > right_axes
+    wide_left = use.one_hot is None and use.left.shape[3] > left_axes
+    wide_right = use.right.shape[4] > right_axes
     if not wide_left and not wide_right:
-        return part
-    left, right = part.left, part.right.transpose(0, 1)  # (N, R, T, H, B), as it lies in memory
-    n, r, t, head = _drawn(_energy(part))
+        return use
+    left, right = use.left, use.right.transpose(0, 1)  # (N, R, T, H, B), as it lies in memory
+    n, r, t, head = _drawn(_energy(use))
     if wide_left:
         left = torch.einsum("ntha,hak->nthk", left, _leading(left[n, t, head], left_axes))
     if wide_right:
         right = torch.einsum("nrthb,hbk->nrthk", right, _leading(right[n, r, t, head], right_axes))
-    return replace(part, left=left, right=right.transpose(0, 1))
+    return replace(use, left=left, right=right.transpose(0, 1))
 
 
 def _drawn(energy: Float[Tensor, "N R T H"]) -> tuple[Int[Tensor, "H s"], ...]:
@@ -75,10 +75,10 @@ def _drawn(energy: Float[Tensor, "N R T H"]) -> tuple[Int[Tensor, "H s"], ...]:
     return found // (R * T), found // T % R, found % T, torch.arange(H, device=found.device)[:, None]
 
 
-def _energy(part: Part) -> Float[Tensor, "N R T H"]:
+def _energy(use: Factors) -> Float[Tensor, "N R T H"]:
     """|left|^2 |right|^2 of every direction and position."""
-    right = _squared_norms(part.right.transpose(0, 1))
-    return right if part.one_hot is not None else right * _squared_norms(part.left)[:, None]
+    right = _squared_norms(use.right.transpose(0, 1))
+    return right if use.one_hot is not None else right * _squared_norms(use.left)[:, None]
 
 
 def _squared_norms(factor: Float[Tensor, "... axes"]) -> Float[Tensor, "..."]:
@@ -94,10 +94,10 @@ def _leading(sample: Float[Tensor, "H s A"], axes: int) -> Float[Tensor, "H A k"
     not be exact, and all eigenvectors of 2,048 axes would take ten seconds.
     """
     units = torch.nn.functional.normalize(sample, dim=2)
-    moment = units.mT @ units
+    gram = units.mT @ units
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(moment.shape[1], axes, generator=generator, dtype=torch.float64).to(moment)
-    basis = basis.expand(len(moment), -1, -1)
+    basis = torch.randn(gram.shape[1], axes, generator=generator, dtype=torch.float64).to(gram)
+    basis = basis.expand(len(gram), -1, -1)
     for _ in range(_POWER_ITERATIONS):
-        basis = torch.linalg.qr(moment @ basis)[0]
+        basis = torch.linalg.qr(gram @ basis)[0]
     return basis

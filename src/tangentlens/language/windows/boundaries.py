@@ -44,7 +44,7 @@ def tokenise(tokenizer: Any, text: str) -> Tokens:
     """The tokens of a text with their places.
 
     Raises:
-        InvalidInputError: the tokenizer does not tell where its tokens lie.
+        InvalidInputError: the tokenizer does not give the places of its tokens.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""What a language model writes next, and which word that is."""
+"""Greedy continuation of windows by a language model, and the next word in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

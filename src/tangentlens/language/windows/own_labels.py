@@ -1,4 +1,4 @@
-"""Labels from a user's own table: a text up to the next word, and what that word is."""
+"""Labels from a user's own table: texts up to the next word, with its label."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

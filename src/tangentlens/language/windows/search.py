@@ -1,9 +1,9 @@
-"""Looking in stories for windows whose next word, as the model writes it, has a wanted part of speech."""
+"""Search of stories for windows whose next word, as the model writes it, has a wanted part of speech."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from tangentlens.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
 
-PAPER_POS = ("PUNCT", "PRON", "PROPN", "DET", "ADV", "CCONJ", "NOUN", "VERB")
 _ROUND = 64  # stories between two looks at the quotas: part of the procedure, not of its speed
+_BATCH = 32  # windows in one forward pass
 _STAGE = "finding windows"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowRules:
-    """Which windows to look for; the defaults are the paper's (arXiv 2510.00468).
+    """Rules of a search for windows; the defaults are those of arXiv 2510.00468.
 
     Attributes:
         length: tokens of a window; no special tokens.
@@ -43,7 +43,7 @@ class WindowRules:
     """
 
     length: int = 64
-    quotas: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(PAPER_POS, 128))
+    quotas: Mapping[str, int]
     continuation: int = 3
     per_story: int = 1
     seed: int = 0
@@ -79,10 +79,9 @@ def build_windows(
     model: Any,
     tokenizer: Any,
     tagger: Tagger,
-    rules: WindowRules | None = None,
+    rules: WindowRules,
     *,
     model_name: str = "",
-    batch: int = 32,
     work: Path | None = None,
     progress: Progress = silent,
 ) -> Windows:
@@ -98,9 +97,8 @@ def build_windows(
         model: a causal language model of transformers, in evaluation mode.
         tokenizer: its fast tokenizer.
         tagger: labels words.
-        rules: the paper's where None.
+        rules: of the search.
         model_name: says which weights these are, for the record.
-        batch: windows in one forward pass.
         work: folder for the finished candidates, from which an interrupted search goes on.
         progress: receives how many windows have been found.
 
@@ -109,9 +107,8 @@ def build_windows(
             offsets, or `work` holds candidates of another search.
         StoreError: `work` cannot be written.
     """
-    rules = rules or WindowRules()
     _check(rules)
-    search = _Search(model, tokenizer, tagger, rules, batch, _journal(stories, tagger, rules, model_name, work))
+    search = _Search(model, tokenizer, tagger, rules, _journal(stories, tagger, rules, model_name, work))
     kept: list[tuple[_Candidate, NextWord]] = []
     total = sum(rules.quotas.values())
     tried = 0
@@ -133,13 +130,11 @@ def build_windows(
 
 
 class _Search:
-    """What a search needs at every step."""
+    """The steps of a search."""
 
-    def __init__(
-        self, model: Any, tokenizer: Any, tagger: Tagger, rules: WindowRules, batch: int, journal: Journal
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, tagger: Tagger, rules: WindowRules, journal: Journal) -> None:
         self._model, self._tokenizer, self._tagger = model, tokenizer, tagger
-        self._rules, self._batch, self._journal = rules, batch, journal
+        self._rules, self._journal = rules, journal
         self.read = 0
         self.long_enough = 0
 
@@ -155,7 +150,7 @@ class _Search:
 
     def words(self, candidates: Sequence[_Candidate]) -> list[NextWord | None]:
         """The model's word at each candidate."""
-        for some in batched([one for one in candidates if one.key not in self._journal], self._batch):
+        for some in batched([one for one in candidates if one.key not in self._journal], _BATCH):
             found = zip(some, self._words(some), strict=True)
             self._journal.add((one.key, None if word is None else asdict(word)) for one, word in found)
         pieces = [self._journal[one.key] for one in candidates]
@@ -185,7 +180,7 @@ class _Search:
 
 
 def _journal(stories: Stories, tagger: Tagger, rules: WindowRules, model_name: str, work: Path | None) -> Journal:
-    """What decides the word at a boundary: not the seed, the quotas or the number of windows of a story."""
+    """Keyed by all that decides the word at a boundary: no seed, no quotas, no number of windows of a story."""
     sizes = {"length": rules.length, "continuation": rules.continuation}
     made_from = {"text": dict(stories.source), "model": model_name, "labels": tagger.name, **sizes}
     return Journal(None if work is None else Path(work) / "candidates.jsonl", made_from)

@@ -1,16 +1,16 @@
-"""What the language-model setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper's third setting, and of its controls, with the figures that decide them.
 
-statistics/claims.py holds the rule by which they are judged. One model is one seed: tests are over its windows.
+statistics/claims.py holds the rule. One model is one seed: tests are over its windows.
 """
 
-from tangentlens.statistics.claims import Claim
-from tangentlens.store.figure_keys import Macro, MacroKind, Selectivity, SelectivityP
+from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import LeadP, MacroKind, Selectivity, SelectivityP
 
 _NO_LEAD = "no lead over as many principal components"
 
 
 def _lead(name: str, statement: str, measure: str, family: str, method: str) -> Claim:
-    key, p = MacroKind(measure, family, "lead", method), Macro(f"p_lead.{measure}", family, method)
+    key, p = MacroKind(measure, family, "lead", method), LeadP(measure, family, method)
     return Claim(name, statement, str(key), 0.0, _NO_LEAD, p=str(p))
 
 

@@ -1,6 +1,6 @@
-"""What the MLP setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper about the MLP, and their controls.
 
-statistics/claims.py holds the rule by which they are judged. Rule and list were written down after a pilot on the
+statistics/claims.py holds the rule by which they are evaluated. Rule and list were written down after a pilot on the
 networks of seeds 0 and 1, before the other eight were looked at.
 """
 
@@ -12,7 +12,8 @@ from tangentlens.paper.modular_addition.claim_forms import (
     moves_more,
     needed,
 )
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, CLIFFS_MATCH_PAPER
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("mlp", "directions")
@@ -21,7 +22,7 @@ _PARAMETERS = ("mlp", "parameters")
 CLAIMS: tuple[Claim, ...] = (
     Claim("cliffs_at_paper_positions",
           "The spectrum has cliffs after modes 2p − 2 and 4p − 4, found by a rule that knows nothing of them",
-          "cliffs.match_paper", 0.5, "half of the networks"),
+          CLIFFS_MATCH_PAPER, 0.5, "half of the networks"),
     above_random("first_cliff_holds_inputs", "The first cliff holds the Fourier features of n and m", "first_cliff"),
     above_null("first_cliff_is_learned", "The first cliff holds them because of training",
                "first_cliff", "untrained", _UNTRAINED),
@@ -44,7 +45,7 @@ CLAIMS: tuple[Claim, ...] = (
            _DIRECTIONS, "second_cliff", "following", "as many modes behind the cliff"),
     needed("second_cliff_beats_pca",
            "It fails more without the second cliff's directions than without as many principal ones",
-           _DIRECTIONS, "second_cliff", "pca", "principal components of the hidden layer"),
+           _DIRECTIONS, "second_cliff", BASELINE, "principal components of the hidden layer"),
     needed("first_cliff_is_needed",
            "Without the first cliff's directions in the hidden layer the network fails, unlike without random ones",
            _DIRECTIONS, "first_cliff", "random_functions", "the directions of as many random functions"),
@@ -69,13 +70,13 @@ CLAIMS: tuple[Claim, ...] = (
                "activations", "second_cliff_over_pca"),
     holds_more("kernel_beats_pca_inputs",
                "the features of n and m than principal components of the best layer",
-               "input", "pca.best_layer", "PCA, layer picked on train rows"),
+               "input", BEST_LAYER, "PCA, layer picked on train rows"),
     holds_more("kernel_beats_pca_of_inputs",
                "The modes hold more of the features of n and m than principal components of the inputs themselves",
                "input", "pca.inputs", "PCA of the inputs, half as many functions"),
     holds_more("kernel_beats_pca_sum",
                "the features of n + m than principal components of the best layer",
-               "sum", "pca.best_layer", "PCA, layer picked on train rows"),
+               "sum", BEST_LAYER, "PCA, layer picked on train rows"),
     holds_more("kernel_beats_conjugate_sum",
                "the features of n + m than the conjugate kernel's",
                "sum", "conjugate_kernel", "the conjugate kernel"),

@@ -1,7 +1,19 @@
 """Forms of claims that several settings make."""
 
-from tangentlens.statistics.claims import Claim
-from tangentlens.store.figure_keys import LAG, Ablation, Move, NullOverlap, NullQuantile, Overlap, Ranked
+from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import (
+    LAG,
+    LAG_DISTANCE,
+    MODES,
+    NULL_LAG_DISTANCE,
+    Ablation,
+    Ahead,
+    Move,
+    NullOverlap,
+    NullQuantile,
+    Overlap,
+    Ranked,
+)
 
 
 def above_null(name: str, statement: str, block: str, null: str, words: str) -> Claim:
@@ -29,21 +41,21 @@ def moves_more(name: str, statement: str, site: str, ratio: str) -> Claim:
 def holds_more(name: str, statement: str, family: str, rival: str, words: str) -> Claim:
     """The modes hold more of a family than a rival at equal dimension; the statement goes on after these words."""
     said = f"At equal dimension the modes hold more of {statement}"
-    return Claim(name, said, str(Ranked("entk", family)), str(Ranked(rival, family)), words)
+    return Claim(name, said, str(Ranked(MODES, family)), str(Ranked(rival, family)), words)
 
 
 def along_training(features: str, onset: str) -> tuple[Claim, ...]:
-    """When the overlap with some features grows, beside accuracy and loss."""
+    """Claims on the time at which the overlap with some features grows, compared with accuracy and loss."""
     grows = f"The overlap with {features} grows fastest"
     return (
         Claim("peak_near_onset", f"{grows} near {onset}",
-              "dynamics.onset_peak_distance", "null.random_features.onset_peak_distance",
+              LAG_DISTANCE, NULL_LAG_DISTANCE,
               "overlaps of the same modes with random feature spaces", "below"),
         Claim("peak_before_onset", f"{grows} before the onset", LAG, 0.0, "no distance"),
         Claim("kernel_leads_accuracy", "The overlap has gone half of its way before test accuracy has",
-              "dynamics.lead.half", 0.0, "no lead"),
+              str(Ahead("lead", "half")), 0.0, "no lead"),
         Claim("kernel_warns_early", "The overlap has gone a tenth of its way before test accuracy has",
-              "dynamics.lead.early", 0.0, "no lead"),
+              str(Ahead("lead", "early")), 0.0, "no lead"),
         Claim("kernel_leads_test_loss", "The overlap has gone half of its way before the test loss has",
-              "dynamics.lead_over_loss.half", 0.0, "no lead"),
+              str(Ahead("lead_over_loss", "half")), 0.0, "no lead"),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the settings on modular addition have in common: records of a run in, figures and arrays to store out."""
+"""Figures and arrays that both settings on modular addition store."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,22 +11,18 @@ from tangentlens.alignment.cliffs import Cliff, matches_paper, paper_blocks
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.alignment.rotation import rotate_by_frequency
 from tangentlens.analysis.dynamics import Transition
-from tangentlens.analysis.findings import Arrays, Figures
+from tangentlens.analysis.findings import Arrays, Figures, keyed
 from tangentlens.analysis.linearised import Comparison
 from tangentlens.features.fourier import FeatureFamily
-from tangentlens.paper.training import Checkpoint
-from tangentlens.store.figure_keys import LAG, ONSET, PEAK, Linearised
-
-
-def training_arrays(checkpoints: Sequence[Checkpoint]) -> Arrays:
-    """`epoch` (E,) int64, and (E,) float64 losses and accuracies (0..1) of both parts."""
-    return {
-        "epoch": torch.tensor([point.epoch for point in checkpoints], dtype=torch.int64),
-        "train.loss": _column([point.train_loss for point in checkpoints]),
-        "train.accuracy": _column([point.train_accuracy for point in checkpoints]),
-        "test.loss": _column([point.test_loss for point in checkpoints]),
-        "test.accuracy": _column([point.test_accuracy for point in checkpoints]),
-    }
+from tangentlens.store.figure_keys import (
+    CLIFFS_MATCH_PAPER,
+    FIRST_CLIFF,
+    LAG,
+    ONSET,
+    PEAK,
+    SECOND_CLIFF,
+    Linearised,
+)
 
 
 def heatmap_arrays(vectors: Float[Tensor, "N k"], families: Mapping[str, FeatureFamily], p: int) -> Arrays:
@@ -52,42 +48,32 @@ def rotated_arrays(vectors: Float[Tensor, "N k"], p: int) -> Arrays:
 
 def transition_figures(times: Transition) -> Figures:
     """Onset of grokking, peak of the overlap's growth, and their distance; NaN where the run has none."""
-    return {
-        ONSET: (times.onset, "epoch"),
-        PEAK: (times.peak, "epoch"),
-        LAG: (times.onset_minus_peak, "epoch"),
-    }
+    return keyed({ONSET: times.onset, PEAK: times.peak, LAG: times.onset_minus_peak})
 
 
-def accuracy_figures(last: Checkpoint) -> Figures:
-    """Accuracies at the end of training, in percent."""
+def cliff_arrays(found: Mapping[str, Sequence[Cliff]]) -> Arrays:
+    """The last mode before every cliff, (c,) int64, by the name of the array."""
     return {
-        "train.accuracy.final": (100 * last.train_accuracy, "percent"),
-        "test.accuracy.final": (100 * last.test_accuracy, "percent"),
+        name: torch.tensor([each.last_mode for each in cliffs], dtype=torch.int64) for name, cliffs in found.items()
     }
 
 
 def cliff_figures(cliffs: Sequence[Cliff], p: int) -> Figures:
     """The first two cliffs after mode 0, NaN where there are fewer, and whether they are the paper's (1 or 0)."""
     positions = [float(cliff.last_mode) for cliff in cliffs if cliff.last_mode > 0] + [math.nan, math.nan]
-    return {
-        "cliffs.first": (positions[0], "mode"),
-        "cliffs.second": (positions[1], "mode"),
-        "cliffs.match_paper": (float(matches_paper(cliffs, p)), "share"),
-    }
+    paper = float(matches_paper(cliffs, p))
+    return keyed({FIRST_CLIFF: positions[0], SECOND_CLIFF: positions[1], CLIFFS_MATCH_PAPER: paper})
 
 
 def linearised_figures(trained: Comparison, zero: Comparison) -> Figures:
     """The linearised predictor around the trained model and around zero, on held-out rows."""
-    return {
-        str(Linearised(name, key)): (value, unit)
-        for name, found in (("trained", trained), ("zero", zero))
-        for key, value, unit in (
-            ("r2", found.r2, "ratio"),
-            ("loss_ratio", found.loss_ratio, "ratio"),
-            ("accuracy_gap", found.accuracy_gap, "percent"),
-        )
-    }
+    return keyed(
+        {
+            Linearised(name, score): getattr(found, score)
+            for name, found in (("trained", trained), ("zero", zero))
+            for score in ("r2", "loss_ratio", "accuracy_gap")
+        }
+    )
 
 
 def notes(times: Transition, cliffs: Sequence[Cliff], converged: Sequence[bool], p: int) -> tuple[str, ...]:

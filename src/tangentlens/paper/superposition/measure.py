@@ -1,4 +1,4 @@
-"""The paper's setting on Toy Models of Superposition: which features a bottleneck keeps, and which its kernel shows.
+"""Features that the networks of Toy Models of Superposition represent, and those that their kernels' modes recover.
 
 Arrays of one seed, for every regime R of the config and every rescaling T (tau100 for tau = 1, tau033 for 0.33),
 n features, k modes:
@@ -13,24 +13,22 @@ n features, k modes:
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff
-from tangentlens.analysis.cliff_rule import CliffConfig
-from tangentlens.analysis.findings import Arrays, Figures, measurement
-from tangentlens.analysis.section import Section
+from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.errors import NumericalError
 from tangentlens.features.channels import channel_overlaps
 from tangentlens.kernels import entk, outputs
+from tangentlens.paper.superposition.config import Config, Regime, tau_name
 from tangentlens.paper.superposition.data import sparse_inputs
 from tangentlens.paper.superposition.network import (
     SuperpositionNetwork,
@@ -40,80 +38,15 @@ from tangentlens.paper.superposition.network import (
 )
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Eigenpairs, Measurement
-
-
-class Regime(Section):
-    """How narrow the bottleneck is, and how sparse the inputs are."""
-
-    name: str = Field(pattern="^[a-z][a-z0-9_]*$", description="what figures and arrays call it")
-    hidden: int = Field(ge=1, description="m, width of the bottleneck")
-    sparsity: float = Field(ge=0, lt=1, description="probability that a feature is absent from an input")
-
-
-class DataConfig(Section):
-    """The fixed set of inputs."""
-
-    features: int = Field(default=50, ge=2, description="n, width of inputs and outputs")
-    examples: int = Field(default=500, ge=1, description="N, number of inputs, all of them trained on")
-    importance_ratio: float = Field(default=0.8, gt=0, le=1, description="the loss weighs feature i by ratio^i")
-
-
-class TrainingConfig(Section):
-    """Adam on the full set."""
-
-    steps: int = Field(default=5000, ge=1, description="full-batch steps")
-    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, constant")
-    measure_every: int = Field(default=100, ge=1, description="steps from one stored loss to the next")
-
-
-class KernelConfig(Section):
-    """The full kernel over examples and outputs, outputs rescaled by importance^(tau / 2)."""
-
-    taus: tuple[float, ...] = Field(default=(1.0, 0.33), min_length=1, description="exponents of the rescaling")
-    modes: int = Field(default=80, ge=2, description="leading modes to compute, at least as many as features")
-    residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")
-
-
-class AnalysisConfig(CliffConfig):
-    """What counts as represented, as recovered, as a cliff."""
-
-    represented: float = Field(default=0.75, gt=0, description="(W^T W)_aa from which a feature counts as represented")
-    recovered: float = Field(
-        default=0.5, gt=0, le=1, description="squared length inside the leading n modes from which it is recovered"
-    )
-
-
-class Config(Section):
-    """The superposition setting; every default is the paper's where the paper has one."""
-
-    setting: Literal["superposition"] = Field(
-        default="superposition", description="which setting this config belongs to"
-    )
-    seeds: tuple[int, ...] = Field(default=tuple(range(5)), min_length=1, description="one set of networks for each")
-    regimes: tuple[Regime, ...] = Field(
-        default=(
-            Regime(name="dense", hidden=10, sparsity=0.3),
-            Regime(name="sparse", hidden=10, sparsity=0.9),
-            Regime(name="wide", hidden=40, sparsity=0.9),
-        ),
-        min_length=1,
-        description="the networks of one seed, in the order of how many features they should represent",
-    )
-    data: DataConfig = Field(default=DataConfig(), description="the inputs")
-    training: TrainingConfig = Field(default=TrainingConfig(), description="how each network is trained")
-    kernel: KernelConfig = Field(default=KernelConfig(), description="the kernel and its modes")
-    analysis: AnalysisConfig = Field(default=AnalysisConfig(), description="how the modes are read")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Config":
-        n, rows = self.data.features, self.data.features * self.data.examples
-        if not n <= self.kernel.modes <= rows:
-            raise ValueError(f"kernel.modes must lie between the {n} features and the {rows} rows of the kernel")
-        if len({regime.name for regime in self.regimes}) < len(self.regimes):
-            raise ValueError("two regimes have the same name")
-        if len({tau_name(tau) for tau in self.kernel.taus}) < len(self.kernel.taus):
-            raise ValueError("two taus agree to two decimals")
-        return self
+from tangentlens.store.figure_keys import (
+    KERNEL_SECONDS,
+    TRAINING_SECONDS,
+    WORST_RESIDUAL,
+    FigureKey,
+    KernelFigure,
+    NetworkFigure,
+    Rising,
+)
 
 
 @dataclass(frozen=True)
@@ -137,11 +70,6 @@ class _Kernel:
     recovery: Float[Tensor, " n"]
     cliffs: tuple[Cliff, ...]
     seconds: float
-
-
-def tau_name(tau: float) -> str:
-    """How keys spell a rescaling: "tau033" for 0.33."""
-    return f"tau{round(100 * tau):03d}"
 
 
 def measure(config: Config, seed: int, progress: Progress = silent) -> Measurement:
@@ -169,7 +97,7 @@ def measure(config: Config, seed: int, progress: Progress = silent) -> Measureme
             key = f"{regime.name}.{tau_name(tau)}"
             trained_kernel = _read(trained.model, trained.inputs, tau, config)
             untrained = _read(trained.start, trained.inputs, tau, config)
-            figures |= _kernel_figures(key, trained_kernel, untrained, represented, config)
+            figures |= _kernel_figures((regime.name, tau_name(tau)), trained_kernel, untrained, represented, config)
             arrays |= _kernel_arrays(key, trained_kernel, untrained)
             notes += _notes(key, trained_kernel, untrained)
             progress(stage, sum(name.startswith("spectrum.") for name in arrays), total)
@@ -226,11 +154,12 @@ def _read(model: SuperpositionNetwork, x: Float[Tensor, "N n"], tau: float, conf
 
 
 def _network_figures(regime: Regime, trained: _Trained, represented: Tensor) -> Figures:
-    return {
-        f"{regime.name}.represented.count": (float(represented.sum()), "count"),
-        f"{regime.name}.loss.final": (float(trained.losses[-1]), "loss"),
-        f"{regime.name}.training.seconds": (trained.seconds, "seconds"),
+    found = {
+        "represented.count": float(represented.sum()),
+        "loss.final": float(trained.losses[-1]),
+        TRAINING_SECONDS: trained.seconds,
     }
+    return keyed({NetworkFigure(regime.name, name): value for name, value in found.items()})
 
 
 def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
@@ -241,23 +170,26 @@ def _network_arrays(regime: Regime, trained: _Trained) -> Arrays:
     }
 
 
-def _kernel_figures(key: str, found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config) -> Figures:
+def _kernel_figures(
+    names: tuple[str, str], found: _Kernel, untrained: _Kernel, represented: Tensor, config: Config
+) -> Figures:
     n, level = config.data.features, config.analysis.recovered
     at = [cliff.last_mode for cliff in found.cliffs]
     values = found.pairs.values
-    return {
-        f"{key}.recovered.count": (float((found.recovery >= level).sum()), "count"),
-        f"{key}.recovered.untrained.count": (float((untrained.recovery >= level).sum()), "count"),
-        f"{key}.recovery.represented.percent": (100 * _mean(found.recovery[represented]), "percent"),
-        f"{key}.recovery.other.percent": (100 * _mean(found.recovery[~represented]), "percent"),
-        f"{key}.recovery.untrained.represented.percent": (100 * _mean(untrained.recovery[represented]), "percent"),
-        f"{key}.recovery.untrained.other.percent": (100 * _mean(untrained.recovery[~represented]), "percent"),
-        f"{key}.trace.leading.percent": (100 * float(values[:n].sum() / values.sum()), "percent"),
-        f"{key}.cliff.count": (float(len(at)), "count"),
-        f"{key}.cliff.at_features": (float(any(abs(mode + 1 - n) <= 2 for mode in at)), "share"),
-        f"{key}.eigenpairs.worst_residual": (float(found.pairs.residuals.max()), "ratio"),
-        f"{key}.kernel.seconds": (found.seconds, "seconds"),
+    figures = {
+        "recovered.count": float((found.recovery >= level).sum()),
+        "recovered.untrained.count": float((untrained.recovery >= level).sum()),
+        "recovery.represented.percent": 100 * _mean(found.recovery[represented]),
+        "recovery.other.percent": 100 * _mean(found.recovery[~represented]),
+        "recovery.untrained.represented.percent": 100 * _mean(untrained.recovery[represented]),
+        "recovery.untrained.other.percent": 100 * _mean(untrained.recovery[~represented]),
+        "trace.leading.percent": 100 * float(values[:n].sum() / values.sum()),
+        "cliff.count": float(len(at)),
+        "cliff.at_features": float(any(abs(mode + 1 - n) <= 2 for mode in at)),
+        WORST_RESIDUAL: float(found.pairs.residuals.max()),
+        KERNEL_SECONDS: found.seconds,
     }
+    return keyed({KernelFigure(*names, name): value for name, value in figures.items()})
 
 
 def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
@@ -272,11 +204,15 @@ def _kernel_arrays(key: str, found: _Kernel, untrained: _Kernel) -> Arrays:
 
 def _order_figures(figures: Mapping[str, tuple[float, str]], config: Config) -> Figures:
     """Whether the counts rise strictly from regime to regime, in the config's order (1 or 0)."""
-    kinds = {"represented": "represented.count"} | {
-        f"recovered.{tau_name(tau)}": f"{tau_name(tau)}.recovered.count" for tau in config.kernel.taus
+    kinds: dict[str, Callable[[str], FigureKey]] = {
+        "represented": lambda name: NetworkFigure(name, "represented.count"),
+        **{
+            f"recovered.{tau_name(tau)}": partial(KernelFigure, kernel=tau_name(tau), figure="recovered.count")
+            for tau in config.kernel.taus
+        },
     }
-    counts = {kind: [figures[f"{r.name}.{key}"][0] for r in config.regimes] for kind, key in kinds.items()}
-    return {f"order.{kind}": (float(found == sorted(set(found))), "share") for kind, found in counts.items()}
+    counts = {kind: [figures[str(key(r.name))][0] for r in config.regimes] for kind, key in kinds.items()}
+    return keyed({Rising(kind): float(found == sorted(set(found))) for kind, found in counts.items()})
 
 
 def _notes(key: str, found: _Kernel, untrained: _Kernel) -> list[str]:

@@ -1,6 +1,6 @@
-"""What the Transformer setting says about the paper's claims, and about the controls a referee asked for.
+"""Claims of the paper about the Transformer, and their controls.
 
-statistics/claims.py holds the rule by which they are judged; the list follows the MLP's.
+statistics/claims.py holds the rule by which they are evaluated; the list follows the MLP's.
 """
 
 from tangentlens.paper.modular_addition.claim_forms import (
@@ -11,7 +11,8 @@ from tangentlens.paper.modular_addition.claim_forms import (
     moves_more,
     needed,
 )
-from tangentlens.statistics.claims import Claim
+from tangentlens.store.about import Claim
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, FREQUENCIES_AGREE
 
 _UNTRAINED, _RELABELLED = "the same network untrained", "the same network trained on permuted labels"
 _DIRECTIONS = ("transformer", "directions")
@@ -30,7 +31,7 @@ CLAIMS: tuple[Claim, ...] = (
     above_null("unembedding_axis_sum_needs_labels", "The next modes hold them because of the task",
                "unembed.axis_sum", "permuted_labels", _RELABELLED),
     Claim("frequencies_agree", "Kernel and embedding name the same key frequencies",
-          "frequencies.agree", 0.5, "half of the networks"),
+          FREQUENCIES_AGREE, 0.5, "half of the networks"),
     *along_training("the sum features", "the onset"),
     needed("sum_block_is_needed",
            "Without the sum block's directions in the residual stream the network fails, unlike without random ones",
@@ -38,7 +39,7 @@ CLAIMS: tuple[Claim, ...] = (
     needed("sum_block_beats_following", "It fails without them, unlike without the directions of the modes that follow",
            _DIRECTIONS, "sum_block", "following", "as many later modes"),
     needed("sum_block_beats_pca", "It fails more without them than without as many principal directions",
-           _DIRECTIONS, "sum_block", "pca", "principal components of the residual stream"),
+           _DIRECTIONS, "sum_block", BASELINE, "principal components of the residual stream"),
     needed("axis_block_is_needed",
            "Without the axis block's directions in the residual stream the network fails, unlike without random ones",
            _DIRECTIONS, "axis_block", "random_functions", "the directions of as many random functions"),
@@ -53,5 +54,5 @@ CLAIMS: tuple[Claim, ...] = (
                "residual", "entk_over_pca"),
     holds_more("kernel_beats_pca_sum",
                "the sum features than principal components of the best layer",
-               "sum", "pca.best_layer", "PCA, layer picked on train rows"),
+               "sum", BEST_LAYER, "PCA, layer picked on train rows"),
 )  # fmt: skip

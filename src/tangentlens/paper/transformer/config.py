@@ -38,7 +38,7 @@ class TrainingConfig(Section):
 
 
 class AnalysisConfig(CliffConfig):
-    """How the kernels are read."""
+    """Number of modes, and thresholds of key frequencies, cliffs and onset."""
 
     modes: int = Field(default=64, ge=1, description="leading modes of each parameter's kernel")
     residual_tolerance: float = Field(default=1e-6, gt=0, description="largest relative residual of a good eigenpair")

@@ -1,9 +1,4 @@
-"""Evidence on the Transformer setting, from what a run holds: the network as a subject, at its key frequencies.
-
-The kernel of the mean logit in the unembedding is R R^T / C with R the final residual stream at the last position: each
-column of W_U has the gradient R / C. Its modes are therefore the left singular vectors of R, uncentred principal
-components, and are had from the stored parameters without any kernel.
-"""
+"""Evidence on the Transformer setting, from what a run holds: the network as a subject, and its null models."""
 
 from collections.abc import Mapping
 
@@ -16,18 +11,17 @@ from tangentlens.analysis.findings import measurement
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.steps import analyse
 from tangentlens.analysis.subject import Modes, NullOverlaps, Space, Subject, stored_curves
-from tangentlens.controls.baselines.activations import conjugate_functions
 from tangentlens.controls.baselines.loss_kernel import cross_entropies
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
-from tangentlens.models.sites import Site
 from tangentlens.paper.modular_addition.data import labels, token_inputs
 from tangentlens.paper.training import cross_entropy
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.measure import key_basis, network
 from tangentlens.paper.transformer.network import OneLayerTransformer
-from tangentlens.paper.transformer.training import draw, stacked
+from tangentlens.paper.transformer.subject import draw, key_basis, network, paper_ranges, sites, unembedding_modes
+from tangentlens.paper.transformer.training import stacked
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
+from tangentlens.store.figure_keys import EIGEN_SECONDS, KERNEL_SECONDS, LEARNED, MODES
 
 _FAMILIES = ("sum", "axis_sum")
 _CURVE = 32  # functions taken out at most along the curves, the same for every network
@@ -35,7 +29,7 @@ _PURPOSES = {"parameter directions": "parameters"}  # as the draws of this setti
 
 
 def evidence(config: Config, measured: Measurement, progress: Progress = silent) -> Measurement:
-    """What a referee would ask of one trained network; docs/evidence.md defines every figure.
+    """Nulls, interventions and baselines of one trained network; docs/evidence.md defines every figure.
 
     A network that has not learned the task, or whose kernel names no key frequency, has none of it.
 
@@ -45,7 +39,7 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         progress: receives the steps.
     """
     keys = tuple(measured.arrays["frequencies.kernel"].tolist())
-    if not keys or measured.figures["learned.share"] < 1:
+    if not keys or measured.figures[LEARNED] < 1:
         return measurement(measured.seed, {}, {}, ())
     return analyse(subject(config, measured, keys), config.evidence, progress=progress)
 
@@ -55,7 +49,6 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
     p, drawn, tokens = config.data.p, draw(config, measured.seed), token_inputs(config.data.p)
     model = network(config, {name: measured.arrays[f"parameter.{name}"] for name in drawn.model.state_dict()})
     nulls = _Nulls(config, measured.seed, {name: key_basis(name, p, keys) for name in _FAMILIES}, len(keys))
-    sites = _sites(model, tokens)
     return Subject(
         name="transformer",
         seed=measured.seed,
@@ -67,7 +60,7 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
         example_loss=lambda logits, y: cross_entropies(logits[:, :p], y),
         features=nulls.bases,
         followed=_FAMILIES,
-        sites=sites,
+        sites=sites(model, tokens),
         read="residual",
         modes=_modes(unembedding_modes(model, tokens), len(keys), measured),
         random=nulls.random,
@@ -77,21 +70,9 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
             "permuted_labels": nulls.permuted_labels,
             "permuted_inputs": lambda: nulls.permuted_inputs(model, tokens),
         },
-        spaces={name: Space(end - start, name) for name, (start, end) in _ranges(len(keys)).items()},
+        spaces={name: Space(end - start, name) for name, (start, end) in paper_ranges(len(keys)).items()},
         curves=stored_curves(measured.arrays, config.analysis.onset_accuracy),
     )
-
-
-def _ranges(frequencies: int) -> dict[str, tuple[int, int]]:
-    """Family -> the modes that the paper compares with it, 0..2K and 2K + 1..4K."""
-    d = 2 * frequencies
-    return {"sum": (0, d + 1), "axis_sum": (d + 1, 2 * d + 1)}
-
-
-@torch.no_grad()
-def unembedding_modes(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> Float[Tensor, "N k"]:
-    """The unembedding kernel's modes, all that its rank allows."""
-    return conjugate_functions(model.residual(tokens), model.d_model)
 
 
 def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement) -> Modes:
@@ -104,38 +85,19 @@ def _modes(modes: Float[Tensor, "N k"], frequencies: int, measured: Measurement)
     named = {"sum_block": (0, d), "axis_block": (d, both), "following": (both, both + d)}
     return Modes(
         leading=modes[:, :both],
-        seconds=measured.figures["kernel.seconds"] + measured.figures["eigen.seconds"],
+        seconds=measured.figures[KERNEL_SECONDS] + measured.figures[EIGEN_SECONDS],
         ordered=modes - modes.mean(dim=0),
         removed=range(min(k, _CURVE) + 1),
         blocks={name: centred_basis(modes[:, start:end]) for name, (start, end) in named.items() if start < k},
         size=d,
         whole=centred_basis(modes[:, :both]),
         both=both,
-        moved={"entk": modes},
+        moved={MODES: modes},
     )
 
 
-def _sites(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> dict[str, Site]:
-    """Embeddings of all three positions, and the final residual stream at the last one; outputs are the p logits."""
-    p = int(tokens.max())
-    with torch.no_grad():
-        embedded, residual = model.embedded(tokens), model.residual(tokens)
-    shape, flat = embedded.shape[1:], embedded.flatten(start_dim=1)
-
-    def from_embeddings(values: Tensor) -> Tensor:
-        return (model.residual_from(values.unflatten(1, shape)) @ model.W_U)[:, :p]
-
-    def from_residual(values: Tensor) -> Tensor:
-        return (values @ model.W_U)[:, :p]
-
-    return {
-        "embeddings": Site("embeddings", flat, from_embeddings, flat.mean(dim=0)),
-        "residual": Site("residual", residual, from_residual, residual.mean(dim=0)),
-    }
-
-
 class _Nulls:
-    """The paper's overlaps where they should not be: untrained, other labels, shuffled inputs."""
+    """The paper's overlaps of an untrained network, of one trained on other labels, and on shuffled inputs."""
 
     def __init__(self, config: Config, seed: int, bases: Mapping[str, Tensor], frequencies: int) -> None:
         self._config, self._seed, self._frequencies = config, seed, frequencies
@@ -149,16 +111,16 @@ class _Nulls:
         modes = unembedding_modes(model, tokens)
         return {
             name: overlap_of_bases(modes[:, start:end], self.bases[name]).percent
-            for name, (start, end) in _ranges(self._frequencies).items()
+            for name, (start, end) in paper_ranges(self._frequencies).items()
         }
 
     def permuted_labels(self) -> NullOverlaps:
-        """Those of the same initial network after the paper's epochs on labels in random order."""
+        """Overlaps of the same initial network after the paper's epochs on labels in random order."""
         model, accuracy = self.trained_on_permuted_labels()
         return NullOverlaps(self.overlaps(model, token_inputs(self._config.data.p)), 100 * accuracy)
 
     def trained_on_permuted_labels(self) -> tuple[OneLayerTransformer, float]:
-        """That network, and its train accuracy, 0..1."""
+        """Train the initial network on labels in random order; returns it with its train accuracy, 0..1."""
         p, drawn = self._config.data.p, draw(self._config, self._seed)
         other = permuted_labels(labels(p), self.random("permuted labels"))
         stack = stacked(self._config, [drawn], other)
@@ -170,5 +132,5 @@ class _Nulls:
         return trained, float(right.double().mean())
 
     def permuted_inputs(self, model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> NullOverlaps:
-        """Those of the trained network on tokens whose positions are each in random order."""
+        """Overlaps of the trained network on tokens whose positions are each in random order."""
         return NullOverlaps(self.overlaps(model, permuted_columns(tokens, (1, 1, 1), self.random("permuted inputs"))))

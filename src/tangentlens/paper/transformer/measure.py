@@ -16,77 +16,27 @@ Those that need key frequencies are absent where the kernel names none.
 """
 
 import math
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff
-from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
-from tangentlens.analysis.dynamics import central_differences, transition
+from tangentlens.alignment.overlap import overlap_of_bases
+from tangentlens.analysis.dynamics import transition
 from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
-from tangentlens.controls.null_models import random_feature_overlaps
-from tangentlens.eigen import top_eigenpairs, track_modes
-from tangentlens.features.fourier import FAMILIES, Wave, superpose
-from tangentlens.features.key_frequencies import (
-    EmbeddingFrequencies,
-    KernelFrequencies,
-    embedding_frequencies,
-    kernel_frequencies,
-    modes_holding,
-)
-from tangentlens.kernels import entk
-from tangentlens.operators import LinearOperator
-from tangentlens.paper.modular_addition.data import token_inputs
-from tangentlens.paper.modular_addition.figures import transition_figures
-from tangentlens.paper.modular_addition.film import film_arrays, film_features, film_frame
+from tangentlens.analysis.training_curves import accuracy_figures, training_arrays
+from tangentlens.eigen import track_modes
+from tangentlens.paper.modular_addition.figures import cliff_arrays, transition_figures
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.network import OneLayerTransformer
-from tangentlens.paper.transformer.training import TrainedSeed, held_by, train_together, trained_seed
+from tangentlens.paper.transformer.kernel_modes import Dynamics, LastModes, follow, paper_blocks, read_last
+from tangentlens.paper.transformer.subject import LAYER_FAMILIES, UNEMBEDDING, key_basis
+from tangentlens.paper.transformer.training import TrainedSeed, held_by, trained_seed
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Eigenpairs, Measurement, SubspaceOverlap
-from tangentlens.store.figure_keys import GROUP_CHANCE, WORST_RESIDUAL, GroupOverlap, Overlap, SmallestCosine
-
-# At one frequency each is a cosine and a sine; 2n and 2m are those of n and m at twice the frequency.
-LAYER_FAMILIES: Mapping[str, tuple[Wave, ...]] = {
-    **FAMILIES,
-    "axis_sum": (Wave(1, 0), Wave(0, 1)),
-    "axis_difference": (Wave(1, 0), Wave(0, 1, -1.0)),
-}
-UNEMBEDDING = "W_U"
-
-
-@dataclass(frozen=True)
-class _Last:
-    """The network at its last checkpoint: every parameter's leading modes, and the key frequencies."""
-
-    groups: Mapping[str, Eigenpairs]
-    traces: Mapping[str, float]
-    kernel: KernelFrequencies
-    embedding: EmbeddingFrequencies
-    kernel_seconds: float
-    eigen_seconds: float
-
-
-@dataclass(frozen=True)
-class _Dynamics:
-    """The unembedding along training."""
-
-    sum: Float[Tensor, " E"]
-    axis_sum: Float[Tensor, " E"]
-    null: Float[Tensor, "E R"]
-    film: Arrays
-    pairs: tuple[Eigenpairs, ...]
-    seconds: float
-
-
-def prepare(config: Config, folder: Path, progress: Progress = silent) -> Path:
-    """Train all seeds together; what `measure` reads lies in the folder afterwards."""
-    return train_together(config, folder, progress)
+from tangentlens.records import Measurement, SubspaceOverlap
+from tangentlens.store import figure_keys
+from tangentlens.store.figure_keys import Frequencies, GroupOverlap, Key, Overlap, SmallestCosine
 
 
 def measure(config: Config, seed: int, progress: Progress = silent, *, prepared: Path) -> Measurement:
@@ -96,140 +46,63 @@ def measure(config: Config, seed: int, progress: Progress = silent, *, prepared:
         config: the setting.
         seed: which network; also of the permutations behind the embedding's key frequencies.
         progress: receives the checkpoints.
-        prepared: the folder that `prepare` filled.
+        prepared: the folder that `train_together` filled.
     """
     trained = trained_seed(prepared, seed)
     learned = held_by(trained.curves, int(trained.epochs[-1]), config)
     *_, state = trained.states()
-    last = _read_last(config, state, seed)
+    last = read_last(config, state, seed)
     keys = last.kernel.frequencies
-    dynamics = _follow(config, trained, keys, seed, progress) if keys else None
+    dynamics = follow(config, trained, keys, seed, progress) if keys else None
+    overlaps = dynamics.curves.arrays(trained.epochs) if dynamics else {}
+    followed = overlaps.get("overlap.sum", torch.zeros(len(trained.curves)))
+    times = transition(trained.epochs, trained.curves[:, 4], followed, threshold=config.analysis.onset_accuracy)
     cliffs = {name: config.analysis.cliffs(pairs.values) for name, pairs in last.groups.items()}
     figures = {
+        **accuracy_figures(trained.curves),
         **_training_figures(config, trained, learned),
         **_frequency_figures(last),
         **_overlap_figures(config, last, learned),
         **_layer_figures(config, last, learned),
-        **_dynamics_figures(config, trained, dynamics),
+        **transition_figures(times),
         **_cost_figures(last, dynamics),
     }
     arrays = {
-        **_training_arrays(trained),
+        **training_arrays(trained.curves),
         **_last_arrays(last, cliffs, state),
-        **(_dynamics_arrays(trained, dynamics) if dynamics else {}),
+        **(_dynamics_arrays(overlaps, dynamics) if dynamics else {}),
     }
     return measurement(seed, figures, arrays, _notes(last, learned))
 
 
-def network(config: Config, state: Mapping[str, Tensor]) -> OneLayerTransformer:
-    """The network with these parameters."""
-    sizes = config.model
-    model = OneLayerTransformer(
-        config.data.p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=torch.Generator().manual_seed(0)
-    )
-    model.load_state_dict(state)
-    return model
-
-
-def _read_last(config: Config, state: Mapping[str, Tensor], seed: int) -> _Last:
-    p, analysis, start = config.data.p, config.analysis, time.perf_counter()
-    ntk = entk(network(config, state), token_inputs(p), outputs="mean", groups="parameter")
-    middle = time.perf_counter()
-    groups = {name: _eigenpairs(config, ntk[name], max(analysis.modes, config.model.d_model)) for name in ntk}
-    traces = {name: float(ntk[name].dense().trace()) for name in ntk}
-    unembedding = groups[UNEMBEDDING]
-    m = modes_holding(unembedding.values, trace=traces[UNEMBEDDING], share=analysis.trace_share)
-    return _Last(
-        groups=groups,
-        traces=traces,
-        kernel=kernel_frequencies(unembedding.vectors[:, :m], p, threshold=analysis.sum_wave_share),
-        embedding=embedding_frequencies(state["W_E"][:p], generator=torch.Generator().manual_seed(seed)),
-        kernel_seconds=middle - start,
-        eigen_seconds=time.perf_counter() - middle,
-    )
-
-
-def _eigenpairs(config: Config, kernel: LinearOperator, most: int) -> Eigenpairs:
-    """The leading modes above the noise floor, at most `most`: below it lies rounding, which never converges."""
-    values = torch.linalg.eigvalsh(kernel.dense())
-    above = int((values > config.analysis.cliff_noise_floor * values[-1]).sum())
-    return top_eigenpairs(kernel, k=max(1, min(most, above)), tol=config.analysis.residual_tolerance)
-
-
-def key_basis(name: str, p: int, keys: Iterable[int]) -> Float[Tensor, "N r"]:
-    """Centred orthonormal basis of a family of LAYER_FAMILIES at these frequencies."""
-    return centred_basis(superpose(name, LAYER_FAMILIES[name], p, keys).matrix)
-
-
-def _blocks(pairs: Eigenpairs, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Modes 0..2K, modes 2K + 1..4K, and both together, for K key frequencies."""
-    end = 2 * count + 1
-    return pairs.vectors[:, :end], pairs.vectors[:, end : end + 2 * count], pairs.vectors[:, : end + 2 * count]
-
-
-def _follow(config: Config, trained: TrainedSeed, keys: tuple[int, ...], seed: int, progress: Progress) -> _Dynamics:
-    """The unembedding's kernel at every checkpoint against the features at the final key frequencies."""
-    p, start, total, stage = config.data.p, time.perf_counter(), len(trained.curves), f"seed {seed}: kernels"
-    inputs, bases = token_inputs(p), {name: key_basis(name, p, keys) for name in ("sum", "axis_sum")}
-    spaces = config.evidence.random_spaces(len(inputs), bases["sum"].shape[1], seed)
-    pictured = film_features({name: (superpose(name, LAYER_FAMILIES[name], p),) for name in bases})
-    nulls: list[Tensor] = []
-    frames: list[Arrays] = []
-    modes = max(config.analysis.tracked_modes, 4 * len(keys) + 1)
-    found: list[tuple[float, float]] = []
-    pairs: list[Eigenpairs] = []
-    progress(stage, 0, total)
-    for state in trained.states():
-        ntk = entk(network(config, state), inputs, outputs="mean", groups={UNEMBEDDING: [UNEMBEDDING]})
-        here = top_eigenpairs(ntk[UNEMBEDDING], k=modes, tol=config.analysis.residual_tolerance)
-        first, second, _ = _blocks(here, len(keys))
-        found.append(
-            (overlap_of_bases(first, bases["sum"]).percent, overlap_of_bases(second, bases["axis_sum"]).percent)
-        )
-        nulls.append(random_feature_overlaps(first, spaces))
-        frames.append(film_frame(here.vectors, pictured))
-        pairs.append(_leading(here, config.analysis.tracked_modes))
-        progress(stage, len(pairs), total)
-    sums, axis_sums = torch.tensor(found, dtype=torch.float64).unbind(dim=1)
-    seconds = time.perf_counter() - start
-    return _Dynamics(sums, axis_sums, torch.stack(nulls), film_arrays(frames), tuple(pairs), seconds)
-
-
-def _leading(pairs: Eigenpairs, k: int) -> Eigenpairs:
-    return replace(
-        pairs,
-        values=pairs.values[:k],
-        vectors=pairs.vectors[:, :k].clone(),
-        residuals=pairs.residuals[:k],
-        converged=pairs.converged[:k],
-    )
-
-
 def _training_figures(config: Config, trained: TrainedSeed, learned: bool) -> Figures:
     curves, paper = trained.curves, config.training.epochs
-    return {
-        "train.accuracy.final": (100 * float(curves[-1, 2]), "percent"),
-        "test.accuracy.final": (100 * float(curves[-1, 4]), "percent"),
-        "test.accuracy.at_paper_epoch": (100 * float(curves[curves[:, 0] == paper][0, 4]), "percent"),
-        "learned.share": (float(learned), "share"),
-        "learned.by_paper_epoch": (float(held_by(curves, paper, config)), "share"),
-        "training.last_epoch": (float(curves[-1, 0]), "epoch"),
-        "training.seconds": (trained.seconds, "seconds"),
-    }
+    return keyed(
+        {
+            figure_keys.TEST_ACCURACY_AT_PAPER_EPOCH: 100 * float(curves[curves[:, 0] == paper][0, 4]),
+            figure_keys.LEARNED: float(learned),
+            figure_keys.LEARNED_BY_PAPER_EPOCH: float(held_by(curves, paper, config)),
+            figure_keys.LAST_EPOCH: float(curves[-1, 0]),
+            figure_keys.TRAINING_SECONDS: trained.seconds,
+        }
+    )
 
 
-def _frequency_figures(last: _Last) -> Figures:
-    return {
-        "frequencies.agree": (float(last.kernel.frequencies == last.embedding.frequencies), "share"),
-        "frequencies.kernel.count": (float(len(last.kernel.frequencies)), "count"),
-        "frequencies.embedding.count": (float(len(last.embedding.frequencies)), "count"),
-    }
+def _frequency_figures(last: LastModes) -> Figures:
+    kernel, embedding = last.kernel.frequencies, last.embedding.frequencies
+    return keyed(
+        {
+            figure_keys.FREQUENCIES_AGREE: float(kernel == embedding),
+            Frequencies("kernel"): float(len(kernel)),
+            Frequencies("embedding"): float(len(embedding)),
+        }
+    )
 
 
-def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
+def _overlap_figures(config: Config, last: LastModes, learned: bool) -> Figures:
     """The unembedding's blocks at the key frequencies; NaN for a network that has not learned the task."""
     keys, unembedding = last.kernel.frequencies, last.groups[UNEMBEDDING]
-    first, second, joint = _blocks(unembedding, len(keys))
+    first, second, joint = paper_blocks(unembedding, len(keys))
     found: dict[str, tuple[Tensor, str]] = {
         "sum": (first, "sum"),
         "axis_sum": (second, "axis_sum"),
@@ -247,72 +120,50 @@ def _overlap_figures(config: Config, last: _Last, learned: bool) -> Figures:
 _NOTHING = SubspaceOverlap(singular_values=torch.zeros(0, dtype=torch.float64), overlap=0.0, rank=0)
 
 
-def _layer_figures(config: Config, last: _Last, learned: bool) -> Figures:
+def _layer_figures(config: Config, last: LastModes, learned: bool) -> Figures:
     """Percent of a family inside modes 0..4K of each parameter's kernel, and inside as many random directions."""
     keys, p = last.kernel.frequencies, config.data.p
     if not (keys and learned):
         return {}
     bases = {name: key_basis(name, p, keys) for name in LAYER_FAMILIES}
-    figures = keyed(
+    overlaps: dict[Key, float] = {
+        GroupOverlap(group, name): overlap_of_bases(paper_blocks(pairs, len(keys))[2], F).percent
+        for group, pairs in last.groups.items()
+        for name, F in bases.items()
+    }
+    return keyed({**overlaps, figure_keys.GROUP_CHANCE: 100 * (4 * len(keys) + 1) / p**2})
+
+
+def _cost_figures(last: LastModes, dynamics: Dynamics | None) -> Figures:
+    """The worst residual is that of the last checkpoint's pairs, all parameters."""
+    return keyed(
         {
-            GroupOverlap(group, name): overlap_of_bases(_blocks(pairs, len(keys))[2], F).percent
-            for group, pairs in last.groups.items()
-            for name, F in bases.items()
+            figure_keys.WORST_RESIDUAL: max(float(pairs.residuals.max()) for pairs in last.groups.values()),
+            figure_keys.KERNEL_SECONDS: last.kernel_seconds,
+            figure_keys.EIGEN_SECONDS: last.eigen_seconds,
+            figure_keys.DYNAMICS_SECONDS: math.nan if dynamics is None else dynamics.seconds,
         }
     )
-    return {**figures, GROUP_CHANCE: (100 * (4 * len(keys) + 1) / p**2, "percent")}
 
 
-def _dynamics_figures(config: Config, trained: TrainedSeed, dynamics: _Dynamics | None) -> Figures:
-    overlap = torch.zeros(len(trained.curves)) if dynamics is None else dynamics.sum
-    times = transition(trained.epochs, trained.curves[:, 4], overlap, threshold=config.analysis.onset_accuracy)
-    return transition_figures(times)
-
-
-def _cost_figures(last: _Last, dynamics: _Dynamics | None) -> Figures:
-    """The worst residual is that of the last checkpoint's pairs, all parameters."""
-    return {
-        WORST_RESIDUAL: (max(float(pairs.residuals.max()) for pairs in last.groups.values()), "ratio"),
-        "kernel.seconds": (last.kernel_seconds, "seconds"),
-        "eigen.seconds": (last.eigen_seconds, "seconds"),
-        "dynamics.seconds": (math.nan if dynamics is None else dynamics.seconds, "seconds"),
-    }
-
-
-def _training_arrays(trained: TrainedSeed) -> Arrays:
-    names = ("train.loss", "train.accuracy", "test.loss", "test.accuracy")
-    return {"epoch": trained.epochs, **dict(zip(names, trained.curves[:, 1:].unbind(dim=1), strict=True))}
-
-
-def _last_arrays(last: _Last, cliffs: Mapping[str, tuple[Cliff, ...]], state: Mapping[str, Tensor]) -> Arrays:
-    modes = {
-        name: torch.tensor([cliff.last_mode for cliff in found], dtype=torch.int64) for name, found in cliffs.items()
-    }
+def _last_arrays(last: LastModes, cliffs: Mapping[str, Sequence[Cliff]], state: Mapping[str, Tensor]) -> Arrays:
     return {
         "frequencies.kernel": torch.tensor(last.kernel.frequencies, dtype=torch.int64),
         "frequencies.embedding": torch.tensor(last.embedding.frequencies, dtype=torch.int64),
         "frequencies.captured": last.kernel.captured,
         "frequencies.share": last.embedding.share,
         **{f"spectrum.group.{name}": pairs.values for name, pairs in last.groups.items()},
-        **{f"cliffs.group.{name}": found for name, found in modes.items()},
+        **cliff_arrays({f"cliffs.group.{name}": found for name, found in cliffs.items()}),
         **{f"parameter.{name}": value for name, value in state.items()},
     }
 
 
-def _dynamics_arrays(trained: TrainedSeed, dynamics: _Dynamics) -> Arrays:
+def _dynamics_arrays(overlaps: Arrays, dynamics: Dynamics) -> Arrays:
     tracks = track_modes(dynamics.pairs[::-1])
-    return {
-        "overlap.sum": dynamics.sum,
-        "overlap.axis_sum": dynamics.axis_sum,
-        "overlap.null": dynamics.null.to(torch.float32),
-        "overlap.sum.derivative": central_differences(trained.epochs, dynamics.sum),
-        **dynamics.film,
-        "tracks.values": tracks.values.flip(0),
-        "tracks.overlaps": tracks.overlaps.flip(0),
-    }
+    return {**overlaps, "tracks.values": tracks.values.flip(0), "tracks.overlaps": tracks.overlaps.flip(0)}
 
 
-def _notes(last: _Last, learned: bool) -> tuple[str, ...]:
+def _notes(last: LastModes, learned: bool) -> tuple[str, ...]:
     kernel, embedding = (sorted(found.frequencies) for found in (last.kernel, last.embedding))
     unconverged = sum(int((~pairs.converged).sum()) for pairs in last.groups.values())
     missing = (

@@ -1,4 +1,4 @@
-"""All seeds of the Transformer setting trained together, their checkpoints kept on disk until each is measured.
+"""Training of all seeds together, with their checkpoints on disk until each is measured.
 
 Layout of the folder: seed-0000/epoch-00000.safetensors, the parameters at every checkpoint; seed-0000/run.safetensors,
 the curves, written last, so that a seed whose file is there is complete.
@@ -15,13 +15,12 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tangentlens.analysis.subject import Split
 from tangentlens.errors import NumericalError
-from tangentlens.paper.modular_addition.data import labels, token_inputs, train_test_split
+from tangentlens.paper.modular_addition.data import labels, token_inputs
 from tangentlens.paper.stacked_training import StackedTraining
 from tangentlens.paper.training import cross_entropy
 from tangentlens.paper.transformer.config import Config
-from tangentlens.paper.transformer.network import OneLayerTransformer
+from tangentlens.paper.transformer.subject import Drawn, draw
 from tangentlens.progress import Progress, silent
 
 
@@ -48,23 +47,6 @@ class TrainedSeed:
         """The parameters at every checkpoint, the earliest first."""
         for epoch in self.epochs.tolist():
             yield load_file(_checkpoint_path(self.folder, epoch))
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a seed decides before training: the split, then the weights; the generator goes on to the mini-batches."""
-
-    split: Split
-    model: OneLayerTransformer
-    generator: torch.Generator
-
-
-def draw(config: Config, seed: int) -> Drawn:
-    """The split and the untrained network of a seed."""
-    generator, p, sizes = torch.Generator().manual_seed(seed), config.data.p, config.model
-    split = train_test_split(p**2, config.data.train_fraction, generator)
-    model = OneLayerTransformer(p, sizes.d_model, sizes.heads, sizes.d_mlp, generator=generator)
-    return Drawn(split, model, generator)
 
 
 def stacked(config: Config, drawn: Sequence[Drawn], targets: Int[Tensor, " N"]) -> StackedTraining:
@@ -132,7 +114,7 @@ def trained_seed(folder: Path, seed: int) -> TrainedSeed:
 
 
 def held_by(curves: Float[Tensor, "E 5"], epoch: int, config: Config) -> bool:
-    """Whether, at that epoch, test accuracy had been kept for `hold_epochs` at every checkpoint."""
+    """True where, at that epoch, test accuracy had been kept for `hold_epochs` at every checkpoint."""
     hold = config.training.hold_epochs
     recent = curves[(curves[:, 0] >= epoch - hold) & (curves[:, 0] <= epoch), 4]
     return epoch >= hold and bool((recent >= config.training.hold_accuracy).all())

@@ -69,7 +69,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Labels:
-    """How well every mode's scores find each label, (L, k, labels) each; None where not stored.
+    """Scores of every mode for each label, (L, k, labels) each; None where not stored.
 
     Attributes:
         names: of the labels.

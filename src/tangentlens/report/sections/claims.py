@@ -1,11 +1,11 @@
 """The paper's claims beside the evidence, with a verdict on each."""
 
 from tangentlens.records import Figure
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import listing, mean_and_interval, number, observations, several
-from tangentlens.statistics.claims import LEVEL, VERDICTS, Claim
+from tangentlens.statistics.claims import LEVEL, VERDICTS
 from tangentlens.store import StoredRun
+from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import ClaimPart
 
 _PARTS = {
@@ -16,7 +16,7 @@ _COLUMNS = ("Claim", "Verdict", "Measured", "Compared with", "Difference (95 % i
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    known = about(run).claims
+    known = run.about.claims
     claims = [claim for claim in known if str(ClaimPart(claim.name, "verdict")) in run.figures]
     if not claims:
         return (Note("This run holds no evidence yet; `tangentlens evidence <run folder>` adds it."),)
@@ -26,13 +26,13 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _older(run: StoredRun, claims: list[Claim], known: int) -> tuple[Note, ...]:
-    """What an older version did not judge, or did not store of what it judged."""
-    unjudged = known - len(claims)
-    notes = [f"{several(unjudged, 'claim').capitalize()} of this version the run does not judge."] if unjudged else []
+    """Claims that an older version did not evaluate, and numbers that it did not store."""
+    missing = known - len(claims)
+    notes = [f"{several(missing, 'claim').capitalize()} of this version the run does not evaluate."] if missing else []
     lacking = [part for part in _PARTS if any(str(ClaimPart(claim.name, part)) not in run.figures for claim in claims)]
     if lacking:
         notes.append(f"Of some claims the run does not hold {listing([_PARTS[part] for part in lacking])}.")
-    return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` judges anew."),) if notes else ()
+    return (Note(f"{' '.join(notes)} `tangentlens evidence <run folder>` evaluates them anew."),) if notes else ()
 
 
 _INSIDE = (
@@ -84,7 +84,7 @@ def _figure(run: StoredRun, claim: Claim, part: str) -> Figure:
 
 
 def _has_claims(run: StoredRun) -> bool:
-    return bool(about(run).claims)
+    return bool(run.about.claims)
 
 
 SECTION = Section("claims", "Claims and evidence", _build, when=_has_claims)

@@ -53,7 +53,7 @@ def _maps(record: SeedRecord) -> dict[str, np.ndarray]:
 
 
 def _in_order_of_blocks(family: str) -> tuple[bool, tuple[int, str]]:
-    """The MLP's first block holds the input features, which the order of families names last."""
+    """The first block of modes holds the input features, which the order of families names last."""
     return family != "input", labels.order(family)
 
 

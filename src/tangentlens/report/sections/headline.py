@@ -1,23 +1,21 @@
 """The headline figures against what the paper reports or the experiment expects."""
 
-from tangentlens.paper.experiments import Expectation, departures
 from tangentlens.report import labels
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table, Tile, Tiles
 from tangentlens.report.numbers import interval, listing, number, observations, several, spread
 from tangentlens.store import StoredRun
+from tangentlens.store.about import Expectation
 
 _TILES = 6  # the first that were measured; the table below has all
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
-    expected = about(run).expected
+    expected = run.about.expected
     if not expected:
         return (Note("No experiment states what to expect of this run; all figures are listed below."),)
-    different = departures(run.config)
     found = [row for row in expected if row.verdict(run.figures.get(row.key)) != "not measured"]
     tiles = Tiles(tuple(_tile(run, row) for row in (found or expected)[:_TILES]))
-    return (Lead(_sentence(run, expected)), tiles, *_caveats(run, different), _table(run, expected))
+    return (Lead(_sentence(run, expected)), tiles, *_caveats(run), _table(run, expected))
 
 
 def _sentence(run: StoredRun, expected: tuple[Expectation, ...]) -> str:
@@ -71,12 +69,12 @@ def _row(run: StoredRun, row: Expectation) -> tuple[str, ...]:
     )
 
 
-def _caveats(run: StoredRun, different: tuple[str, ...]) -> tuple[Note, ...]:
+def _caveats(run: StoredRun) -> tuple[Note, ...]:
     notes = []
-    if different:
+    if run.about.departures:
         notes.append(
-            f"The bounds were stated for the experiment's own config; this run differs in {listing(different)}, "
-            "so they say little about it."
+            "The bounds were stated for the experiment's own config; this run differs in "
+            f"{listing(run.about.departures)}, so they say little about it."
         )
     if len(run.seeds) == 1:
         notes.append("The bounds are on means over several seeds; one seed can miss or meet them by chance.")

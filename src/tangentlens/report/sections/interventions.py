@@ -1,4 +1,4 @@
-"""What happens when modes are taken out of the network, or moved along."""
+"""Effects of taking modes out of the network, and of moves along them."""
 
 from collections.abc import Mapping
 
@@ -11,16 +11,16 @@ from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, INK, SOFT, chart, seeds, stacked
 from tangentlens.report.numbers import listing, number
 from tangentlens.store import StoredRun
-from tangentlens.store.figure_keys import Ablation, Move
+from tangentlens.store.figure_keys import BASELINE, MODES, RANDOM, Ablation, Move
 
 _SPACES = {"functions": "functions of the input", "directions": "directions of the layer", "parameters": "weights"}
 _ALL, _KEPT = (*_SPACES, "ablate"), "kept."
 _LOOKS = {
-    "entk": ("leading modes", HUES[0], "solid"),
+    MODES: ("leading modes", HUES[0], "solid"),
     "second_cliff": ("second cliff", HUES[3], "longdash"),
-    "pca": ("principal components", HUES[1], "dash"),
+    BASELINE: ("principal components", HUES[1], "dash"),
     "random_functions": ("random functions", HUES[2], "dot"),
-    "random": ("random", INK, "dashdot"),
+    RANDOM: ("random", INK, "dashdot"),
 }
 _NAMES = {
     "first_cliff": "first cliff",
@@ -28,10 +28,10 @@ _NAMES = {
     "sum_block": "first block (sum features)",
     "axis_block": "second block (axis sums)",
     "following": "modes that follow",
-    "pca": "principal components",
+    BASELINE: "principal components",
     "random_functions": "random functions, same map",
-    "random": "random",
-    "entk": "both blocks",
+    RANDOM: "random",
+    MODES: "both blocks",
 }
 
 
@@ -63,7 +63,7 @@ _STEERING_NOTE = (
 
 def _sentence(run: StoredRun) -> str:
     found = _ablations(run)
-    after = [_shown(found.get(("ablate", name, "accuracy"))) or number(None) for name in ("entk", "pca", "random")]
+    after = [_shown(found.get(("ablate", name, "accuracy"))) or number(None) for name in (MODES, BASELINE, RANDOM)]
     return (
         f"With both blocks of modes taken out of what the last layer reads, test accuracy is {after[0]}; "
         f"with as many principal components {after[1]}, with as many random functions {after[2]}."
@@ -104,7 +104,7 @@ def _ablation_chart(run: StoredRun) -> Chart:
     sizes = run.arrays("ablation.size")[0]
     figure = stacked(2, ("Accuracy, %: functions taken out", "Accuracy, %: directions taken out"))
     for row, space in enumerate(("functions", "directions"), start=1):
-        for name in ("entk", "pca", "random"):
+        for name in (MODES, BASELINE, RANDOM):
             label, color, dash = _LOOKS[name]
             for trace in seeds(sizes, run.arrays(f"ablation.{space}.{name}.accuracy"), label, color, dash):
                 figure.add_trace(trace.update(showlegend=bool(trace.name) and row == 1), row=row, col=1)
@@ -117,7 +117,7 @@ def _ablation_chart(run: StoredRun) -> Chart:
 
 
 def _sites(run: StoredRun) -> list[str]:
-    suffix = ".entk.change"
+    suffix = f".{MODES}.change"
     names = sorted(name for name in run.seeds[0].names if name.startswith("steering.") and name.endswith(suffix))
     order = ("inputs", "embeddings", "preactivations", "activations", "residual")
     found = [name.removeprefix("steering.").removesuffix(suffix) for name in names]
@@ -127,7 +127,7 @@ def _sites(run: StoredRun) -> list[str]:
 def _steering_sentence(run: StoredRun) -> str:
     words = []
     for site in _sites(run):
-        figure = run.figures.get(str(Move(site, "sensitivity_ratio", "entk_over_pca")))
+        figure = run.figures.get(str(Move(site, "sensitivity_ratio", f"{MODES}_over_{BASELINE}")))
         if figure is not None and figure.value is not None:
             words.append(f"{number(figure.value, figure.unit)} at the {site}")
     return (

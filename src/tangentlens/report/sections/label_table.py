@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tangentlens.records import Figure
-from tangentlens.report.about import about
 from tangentlens.report.blocks import Block, Note, Table
 from tangentlens.report.held_out import Choice
 from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.store import StoredRun
-from tangentlens.store.figure_keys import BASELINE, LabelScore, Macro, family_of, method_of
+from tangentlens.store.figure_keys import BASELINE, MODES, LabelScore, Macro, family_of, method_of
 
 _FAMILY_NAMES = {"pos": "parts of speech", "morphology": "morphology", "": "all labels"}
 _HOW = (
@@ -136,8 +135,8 @@ def _p_column(run: StoredRun, modes: LanguageRun, measure: _Measure, rows: tuple
 
 def _titles(run: StoredRun, measure: _Measure, rows: tuple[_Row, ...]) -> list[str]:
     """Headings, with what the experiment says the paper reports for eNTK and PCA."""
-    paper = {row.key: row.paper for row in about(run).expected if row.paper is not None}
-    cells = [[paper.get(row.key(measure.array, method)) for method in ("entk", BASELINE)] for row in rows]
+    paper = {row.key: row.paper for row in run.about.expected if row.paper is not None}
+    cells = [[paper.get(row.key(measure.array, method)) for method in (MODES, BASELINE)] for row in rows]
     return [
         row.title if entk is None or pca is None else f"{row.title} (paper: eNTK {_number(entk)}, PCA {_number(pca)})"
         for row, (entk, pca) in zip(rows, cells, strict=True)

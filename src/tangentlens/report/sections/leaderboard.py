@@ -4,15 +4,15 @@ from tangentlens.report import labels
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
 from tangentlens.report.numbers import interval, number
 from tangentlens.store import StoredRun
-from tangentlens.store.figure_keys import Ranked, RankedCost
+from tangentlens.store.figure_keys import BASELINE, BEST_LAYER, MODES, RANDOM, Ranked, RankedCost
 
 _METHODS = {
-    "entk": "eNTK, leading modes",
+    MODES: "eNTK, leading modes",
     "conjugate_kernel": "conjugate kernel (last features, no gradient)",
     "loss_kernel": "kernel of the loss",
-    "random": "random functions",
+    RANDOM: "random functions",
     "supervised_probe": "supervised linear probe (held-out rows)",
-    "pca.best_layer": "PCA, layer picked on the train rows",
+    BEST_LAYER: "PCA, layer picked on the train rows",
 }
 
 
@@ -47,7 +47,7 @@ def _methods(run: StoredRun) -> list[str]:
 
 
 def _families(run: StoredRun) -> list[str]:
-    families = [key.family for key in Ranked.among(run.figures) if key.method == "entk"]
+    families = [key.family for key in Ranked.among(run.figures) if key.method == MODES]
     return sorted(families, key=labels.order)
 
 
@@ -64,9 +64,9 @@ def _sentence(run: StoredRun, methods: list[str], family: str) -> str:
     """Which unsupervised method holds most of a family, and where the kernel stands."""
     unsupervised = _unsupervised(methods)
     best = max(unsupervised, key=lambda method: _value(run, method, family))
-    own = number(_value(run, "entk", family), "percent")
-    if best == "entk":
-        rivals = [method for method in unsupervised if method != "entk"]
+    own = number(_value(run, MODES, family), "percent")
+    if best == MODES:
+        rivals = [method for method in unsupervised if method != MODES]
         second = max(rivals, key=lambda method: _value(run, method, family))
         other = f"{_name(second)} {number(_value(run, second, family), 'percent')}"
         return f"Of the features of {labels.family(family)} the eNTK's modes hold most, {own}; next comes {other}."
@@ -78,7 +78,7 @@ def _name(method: str) -> str:
     if method in _METHODS:
         return _METHODS[method]
     kind, _, layer = method.partition(".")
-    return {"pca": f"PCA of the {layer}", "gradient_pca": f"gradient PCA at the {layer}"}.get(kind, method)
+    return {BASELINE: f"PCA of the {layer}", "gradient_pca": f"gradient PCA at the {layer}"}.get(kind, method)
 
 
 def _row(run: StoredRun, method: str, families: list[str]) -> tuple[str, ...]:

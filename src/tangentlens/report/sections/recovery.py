@@ -1,4 +1,4 @@
-"""Which features a bottleneck keeps, beside which of them the modes of its kernel show."""
+"""Features that a bottleneck represents, beside those that the modes of its kernel recover."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,8 +8,10 @@ from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import DASHES, HUES, INK, SEQUENTIAL, SOFT, chart, seeds, single, stacked
 from tangentlens.report.numbers import interval, number
 from tangentlens.store import StoredRun
+from tangentlens.store.figure_keys import FigureKey, KernelFigure, NetworkFigure
 
 _HEATMAP = "heatmap."
+_COUNTS = ("count", "untrained.count")
 
 
 def _build(run: StoredRun) -> tuple[Block, ...]:
@@ -55,17 +57,17 @@ def _tau(name: str) -> str:
     return f"τ = {int(name.removeprefix('tau')) / 100:g}"
 
 
-def _value(run: StoredRun, key: str) -> str:
-    figure = run.figures.get(key)
+def _value(run: StoredRun, key: FigureKey) -> str:
+    figure = run.figures.get(str(key))
     return number(figure.value, figure.unit) if figure else number(None)
 
 
 def _sentence(run: StoredRun, regime: str, tau: str) -> str:
-    key = f"{regime}.{tau}"
+    represented = _value(run, NetworkFigure(regime, "represented.count"))
+    recovered, before = (_value(run, KernelFigure(regime, tau, f"recovered.{which}")) for which in _COUNTS)
     return (
-        f"{regime.capitalize()}, {_tau(tau)}: {_value(run, f'{regime}.represented.count')} features represented, "
-        f"{_value(run, f'{key}.recovered.count')} recovered "
-        f"({_value(run, f'{key}.recovered.untrained.count')} before training)."
+        f"{regime.capitalize()}, {_tau(tau)}: {represented} features represented, {recovered} recovered ({before} "
+        "before training)."
     )
 
 
@@ -80,11 +82,10 @@ def _table(run: StoredRun, kernels: list[tuple[str, str]]) -> Table:
     }
     rows = []
     for regime, tau in kernels:
-        represented = f"{regime}.represented.count"
-        cells = [_value(run, f"{regime}.{tau}.{key}") for key in columns.values()]
-        rows.append(
-            (f"{regime}, {_tau(tau)}", _value(run, represented), interval(run.figures.get(represented)), *cells)
-        )
+        represented = NetworkFigure(regime, "represented.count")
+        cells = [_value(run, KernelFigure(regime, tau, name)) for name in columns.values()]
+        spread = interval(run.figures.get(str(represented)))
+        rows.append((f"{regime}, {_tau(tau)}", _value(run, represented), spread, *cells))
     headings = ("Regime", "Represented", "95 % interval", *columns)
     return Table(headings, rows, "Represented and recovered features", numeric=tuple(range(1, len(headings))))
 
@@ -144,4 +145,8 @@ def _map(run: StoredRun, regime: str, tau: str) -> Chart:
     return chart(figure, alt, height=380, below=48)
 
 
-SECTION = Section("superposition", "Features represented and features found", _build, arrays=("step",))
+def _represents(run: StoredRun) -> bool:
+    return any(name.startswith("represented.") for record in run.seeds for name in record.names)
+
+
+SECTION = Section("recovery", "Features represented and features found", _build, arrays=("step",), when=_represents)

@@ -1,5 +1,6 @@
-"""What a sweep gives."""
+"""Result of a sweep: kernels or modes of every group, and the basis they are expressed in."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,13 +9,14 @@ from torch import Tensor
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.geometry import LogitGeometry
-from tangentlens.language.sweep.approximate_modes import SweptModes
+from tangentlens.language.sweep.approximate_modes import ApproximateModes
+from tangentlens.language.sweep.options import SweepOptions
 from tangentlens.operators import LinearOperator
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep gave.
+    """Kernels, or approximate eigenmodes, of every parameter group.
 
     Attributes:
         operators: group -> kernel on the rows (window, direction), window-major; empty where modes were asked for.
@@ -27,11 +29,12 @@ class Sweep:
             tokens leaves out in Fisher geometry, measured; zero where all are summed. Part of every mode's residual.
         check: relative error of sampled entries of the kernels against plain autograd; None where check=False.
         members: group -> its parameters.
-        seconds: that it took, those of earlier calls with the same folder included.
+        seconds: wall time, that of earlier calls with the same folder included.
+        options: the sweep was made with.
     """
 
     operators: Mapping[str, LinearOperator]
-    modes: Mapping[str, SweptModes]
+    modes: Mapping[str, ApproximateModes]
     basis: Float[Tensor, "d r"] | Float[Tensor, "N d r"]
     geometry: LogitGeometry
     windows: int
@@ -39,6 +42,7 @@ class Sweep:
     check: float | None
     members: Mapping[str, tuple[str, ...]]
     seconds: float
+    options: SweepOptions
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -52,14 +56,14 @@ class Sweep:
             )
         if group not in self.operators:
             raise InvalidInputError(
-                "the kernels were let go, only their modes were kept",
+                "the kernels were freed, only their modes were kept",
                 where=group,
                 remedy="Call sweep without modes=, or take sweep.modes[group].",
             )
         return self.operators[group]
 
-    def swept(self, group: str) -> SweptModes:
-        """The leading modes of a group.
+    def modes_of(self, group: str) -> ApproximateModes:
+        """Approximate leading modes of a group.
 
         Raises:
             InvalidInputError: the sweep holds none of that group.
@@ -69,6 +73,11 @@ class Sweep:
                 "the sweep holds no modes of this group", where=group, remedy="Call sweep with modes= and this group."
             )
         return self.modes[group]
+
+    def swept(self, group: str) -> ApproximateModes:
+        """Deprecated name of `modes_of`."""
+        warnings.warn("Sweep.swept is called modes_of", DeprecationWarning, stacklevel=2)
+        return self.modes_of(group)
 
     def lift(self, vectors: Float[Tensor, "rows k"]) -> Float[Tensor, "N d k"]:
         """Vectors on the rows (window, direction) as vectors on (window, coordinate of S^(1/2) K_r S^(1/2))."""

@@ -8,7 +8,15 @@ from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import HUES, SEQUENTIAL, chart, single, stacked, text
 from tangentlens.report.numbers import number, plain, with_spread
 from tangentlens.store import StoredRun
-from tangentlens.store.figure_keys import GROUP_CHANCE, ONSET, GroupOverlap, Overlap
+from tangentlens.store.figure_keys import (
+    GROUP_CHANCE,
+    LAST_EPOCH,
+    ONSET,
+    TEST_ACCURACY,
+    TEST_ACCURACY_AT_PAPER_EPOCH,
+    GroupOverlap,
+    Overlap,
+)
 
 _FAMILIES = ("n", "m", "sum", "difference", "axis_sum", "axis_difference", "2n", "2m")
 _PARAMETERS = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_U")  # as the data meet them
@@ -47,7 +55,7 @@ def _frequencies(run: StoredRun) -> Table:
     rows = []
     for record in run.seeds:
         named = [", ".join(map(str, record.array(f"frequencies.{key}"))) or "none" for key in ("kernel", "embedding")]
-        keys = ("test.accuracy.at_paper_epoch", "training.last_epoch", "test.accuracy.final", ONSET)
+        keys = (TEST_ACCURACY_AT_PAPER_EPOCH, LAST_EPOCH, TEST_ACCURACY, ONSET)
         overlaps = tuple(str(Overlap(f"unembed.{key}")) for key in _KEYS[:2])
         cells = [number(record.figures.get(key), record.units.get(key, "")) for key in (*keys, *overlaps)]
         rows.append((str(record.seed), *named, *cells))
@@ -131,7 +139,7 @@ def _percent(run: StoredRun, group: str, family: str) -> float:
 
 
 SECTION = Section(
-    "transformer",
+    "frequencies",
     "Frequencies, layers and training",
     _build,
     arrays=("epoch", "frequencies.kernel", "frequencies.embedding"),
