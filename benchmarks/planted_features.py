@@ -39,7 +39,7 @@ N, TRAINED_ON = 300, 600
 LENGTH, SPREAD = 1.5, 0.7  # of a pattern, and of the noise of a coordinate
 AGREEMENT = 0.8
 STEPS, RATE, DECAY = 120, 1e-2, 1e-2
-CONTROLS = 200  # of an intervention, at most
+CONTROLS = 400  # of an intervention, at most
 QUESTIONS = ("aligned", "learned", "used")
 
 

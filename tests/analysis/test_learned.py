@@ -9,8 +9,8 @@ from torch import nn
 
 from tangentlens.analysis.alignment import align
 from tangentlens.analysis.features import read_features
-from tangentlens.analysis.kernel_modes import KernelOptions, kernel_modes
-from tangentlens.analysis.learned import difference, learned, share
+from tangentlens.analysis.kernel_modes import GroupModes, KernelOptions, kernel_modes
+from tangentlens.analysis.learned import Untrained, gain_beyond_drawn, gain_beyond_random, learned, share
 from tangentlens.analysis.subject import Split
 from tangentlens.analysis.variants import own_start, reinitialised, untrained_models
 from tests.analysis.test_used import planted
@@ -28,17 +28,56 @@ def test_the_share_is_the_alignment_of_the_kernel_of_the_modes():
     assert share(modes, feature.values, torch.arange(40)) == pytest.approx(exact)
 
 
-def test_interval_and_p_are_student_s():
-    found = difference(0.0, 5.0, [2.0, 3.0, 4.0], 0.5)
-    between = 1.0 * (1 + 1 / 3)
-    error = math.sqrt(0.25 + between)
-    freedom = (0.25 + between) ** 2 / (between**2 / 2)
-    assert found.untrained == 3
-    assert found.p == pytest.approx(float(stats.t(freedom).sf(2 / error)))
-    assert (found.high - found.low) / 2 == pytest.approx(float(stats.t(freedom).ppf(0.975)) * error)
-    alone = difference(0.0, 5.0, [3.0], 0.5)
-    assert alone.p == pytest.approx(float(stats.norm().sf(4)))
-    assert difference(0.0, 3.0, [3.0], 0.0).p == 1.0
+def modes_of(kernel, k):
+    values, vectors = torch.linalg.eigh(kernel)
+    return GroupModes("total", values.flip(0)[:k], vectors.flip(1)[:, :k], torch.zeros(k), k, float(kernel.trace()))
+
+
+def test_the_p_of_a_random_function_is_uniform():
+    g = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(60, 60, generator=g, dtype=torch.float64) for _ in range(2))
+    initial, trained = modes_of(first @ first.T, 8), modes_of(second @ second.T, 8)
+    rows = torch.arange(60)
+    p = [
+        gain_beyond_random(trained, initial, torch.randn(60, 1, generator=g, dtype=torch.float64), rows, g)[3]
+        for _ in range(40)
+    ]
+    assert stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_a_function_that_the_kernel_turned_to_has_gained():
+    g = torch.Generator().manual_seed(1)
+    first = torch.randn(80, 80, generator=g, dtype=torch.float64)
+    f = torch.randn(80, 1, generator=g, dtype=torch.float64)
+    f = (f - f.mean()) / f.norm()
+    initial, trained = modes_of(first @ first.T, 8), modes_of(first @ first.T + 300 * f @ f.T, 8)
+    gain, low, high, p = gain_beyond_random(trained, initial, f, torch.arange(80), g)
+    assert low < gain < high
+    assert p < 0.001
+
+
+def test_one_network_among_others_is_student_s():
+    g = torch.Generator().manual_seed(2)
+    kernels = [torch.randn(40, 40, generator=g, dtype=torch.float64) for _ in range(5)]
+    trained, *others = [modes_of(k @ k.T, 6) for k in kernels]
+    F = torch.nn.functional.normalize(torch.randn(40, 1, generator=g, dtype=torch.float64), dim=0)
+    F = torch.nn.functional.normalize(F - F.mean(), dim=0)
+    H = torch.eye(40, dtype=torch.float64) - 1 / 40
+
+    def ratio(modes, spans):
+        M = H @ modes.vectors @ modes.values.diag() @ modes.vectors.T @ H
+        inside = []
+        for other in spans:
+            P = torch.linalg.qr(H @ other.vectors).Q
+            inside.append(math.log(float(torch.trace(P.T @ M @ P))))
+        return math.log(float(F.T @ M @ F)) - sum(inside) / len(inside)
+
+    y = [ratio(each, [other for other in others if other is not each]) for each in others]
+    error = torch.tensor(y).std().item() * math.sqrt(1 + 1 / 4)
+    gain, low, high, p = gain_beyond_drawn(trained, others, F, torch.arange(40))
+    assert gain == pytest.approx(ratio(trained, others) - sum(y) / 4)
+    assert p == pytest.approx(float(stats.t(3).sf(gain / error)), rel=1e-4)
+    assert (high - low) / 2 == pytest.approx(float(stats.t(3).ppf(0.975)) * error, rel=1e-4)
 
 
 def test_an_untrained_network_has_learned_nothing():
@@ -53,7 +92,7 @@ def test_an_untrained_network_has_learned_nothing():
     by_name = {each.name: each for each in read}
     for given in (model.state_dict(), reinitialised(model, 100).state_dict(), None):
         others = [kernel_modes(m, X, options, check=False).groups for m in untrained_models(model, given, 6, 1)]
-        found = learned(rows, by_name, groups, others, halves, g)
+        found = learned(rows, by_name, groups, Untrained(others, len(others) == 1), halves, g)
         assert all(each.p > 0.01 for each in found)
 
 

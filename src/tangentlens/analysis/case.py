@@ -81,7 +81,7 @@ class Options:
         permutations: orders of each feature; None for 100 for each row of the table, between 999 and 19,999.
         resamples: bootstrap samples.
         untrained: networks drawn.
-        controls: of each intervention, at most.
+        controls: of each intervention at most; None for 40 for each feature, between 400 and 2,000.
         limit: examples read at most.
         memory_budget: bytes, "4GB", or None for a quarter of what is free.
     """
@@ -91,7 +91,7 @@ class Options:
     permutations: int | None = None
     resamples: int = 1000
     untrained: int = 6
-    controls: int = 400
+    controls: int | None = None
     limit: int | None = None
     memory_budget: int | float | str | None = None
 
@@ -256,7 +256,7 @@ def _check_states(subject: Subject) -> None:
 def _check_options(options: Options) -> None:
     for name in ("modes", "resamples", "untrained", "controls", "permutations"):
         value = getattr(options, name)
-        if name == "permutations" and value is None:
+        if name in ("controls", "permutations") and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidInputError(f"{name}={value!r}", where=name, remedy="Give a number, at least 1.")

@@ -1,19 +1,20 @@
 """The step that answers the three questions about every feature, as one table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tangentlens.analysis.alignment import align
+from tangentlens.analysis.alignment import Alignment, align
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
-from tangentlens.analysis.learned import learned
+from tangentlens.analysis.learned import Difference, Untrained, learned
 from tangentlens.analysis.used import Setup, Use, use_of
-from tangentlens.analysis.variants import untrained_models
+from tangentlens.analysis.variants import own_start, untrained_models
 from tangentlens.analysis.verdicts import Row, rows
 from tangentlens.progress import Progress
 from tangentlens.store.tables import table_parts
 
-_PERMUTATIONS = (999, 19_999)
+_PERMUTATIONS, _CONTROLS = (999, 19_999), (400, 2000)  # least and most
 
 
 def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
@@ -21,8 +22,8 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
 
     The table "alignment" has a row for each feature and group: feature, group, mode (-1 for a space, which all modes
     are compared with), sign, metric, score with its 95 % interval low..high, chance, p and p_corrected; untrained, the
-    mean score of untrained networks; share and share_untrained, percent of the kernel along the feature; site, effect,
-    control, worst_control, effect_low, effect_high, p_use of the intervention; the three verdicts; lives, 1 for the
+    mean score of untrained networks; share and share_untrained, percent of the kernel along the feature, and its gain
+    with interval gain_low..gain_high and p_learned (`learned`); site, effect, control, worst_control, effect_low, effect_high, p_used of the intervention; the three verdicts; lives, 1 for the
     group in which the feature scores best on the choosing half.
     """
     features = case.features.features
@@ -50,24 +51,27 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
     )
     progress("alignment", 3, 3)
     arrays, words = table_parts("alignment", _columns(table))
-    return Findings(arrays=arrays, words=words, notes=_notes(case, len(untrained), permutations))
+    return Findings(arrays=arrays, words=words, notes=_notes(case, untrained, permutations))
 
 
-def _untrained(case: Case, progress: Progress) -> list[dict[str, GroupModes]]:
+def _untrained(case: Case, progress: Progress) -> Untrained:
     """The modes of untrained networks."""
     found: list[dict[str, GroupModes]] = []
+    own = False
     models = untrained_models(case.model, case.subject.untrained, case.options.untrained, case.options.seed + 1)
     for model in models:
         progress("untrained networks", len(found), case.options.untrained)
         found.append(dict(kernel_modes(model, case.inputs, case.kernel, check=False).groups))
-    return found
+        own = own_start(case.model, model)
+    return Untrained(found, own and len(found) == 1)
 
 
 def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Progress) -> dict[str, Use]:
     """Whether the network uses each feature; nothing where the model has no site."""
     if not case.sites:
         return {}
-    setup = Setup(case.sites, case.cost, case.halves, case.features.features, case.options.controls)
+    controls = case.options.controls or min(max(_CONTROLS[0], 40 * len(features)), _CONTROLS[1])
+    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls)
     found: dict[str, Use] = {}
     for done, name in enumerate(features):
         progress("interventions", done, len(features))
@@ -75,35 +79,47 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
     return found
 
 
-def _columns(table: Sequence[Row]) -> dict[str, list[str] | list[float] | list[int]]:
+_ALIGNMENT: dict[str, Callable[[Alignment], str | float | int]] = {
+    "feature": lambda each: each.feature,
+    "group": lambda each: each.group,
+    "mode": lambda each: each.choice.mode if each.choice else -1,
+    "sign": lambda each: each.choice.sign if each.choice else 1,
+    "modes": lambda each: each.modes,
+    "metric": lambda each: each.metric,
+    "score": lambda each: each.score,
+    "low": lambda each: each.low,
+    "high": lambda each: each.high,
+    "chance": lambda each: each.chance,
+    "p": lambda each: each.p,
+}
+_DIFFERENCE: dict[str, Callable[[Difference], float]] = {
+    "untrained": lambda each: each.score,
+    "share": lambda each: each.share,
+    "share_untrained": lambda each: each.untrained,
+    "gain": lambda each: each.gain,
+    "gain_low": lambda each: each.low,
+    "gain_high": lambda each: each.high,
+    "p_learned": lambda each: each.p,
+}
+_USE: dict[str, Callable[[Use], float]] = {
+    "effect": lambda each: each.effect,
+    "control": lambda each: each.control,
+    "worst_control": lambda each: each.worst,
+    "effect_low": lambda each: each.low,
+    "effect_high": lambda each: each.high,
+    "ablation": lambda each: each.ablation,
+    "p_used": lambda each: each.p,
+}
+
+
+def _columns(table: Sequence[Row]) -> dict[str, list[Any]]:
     nan = float("nan")
     return {
-        "feature": [row.alignment.feature for row in table],
-        "group": [row.alignment.group for row in table],
-        "mode": [row.alignment.choice.mode if row.alignment.choice else -1 for row in table],
-        "sign": [row.alignment.choice.sign if row.alignment.choice else 1 for row in table],
-        "modes": [row.alignment.modes for row in table],
-        "metric": [row.alignment.metric for row in table],
-        "score": [row.alignment.score for row in table],
-        "low": [row.alignment.low for row in table],
-        "high": [row.alignment.high for row in table],
-        "chance": [row.alignment.chance for row in table],
-        "p": [row.alignment.p for row in table],
+        **{name: [of(row.alignment) for row in table] for name, of in _ALIGNMENT.items()},
         "p_corrected": [row.p_corrected for row in table],
-        "untrained": [row.difference.score if row.difference else nan for row in table],
-        "share": [row.difference.share if row.difference else nan for row in table],
-        "share_untrained": [row.difference.untrained if row.difference else nan for row in table],
-        "share_low": [row.difference.low if row.difference else nan for row in table],
-        "share_high": [row.difference.high if row.difference else nan for row in table],
-        "p_learned": [row.difference.p if row.difference else nan for row in table],
+        **{name: [of(row.difference) if row.difference else nan for row in table] for name, of in _DIFFERENCE.items()},
         "site": [row.use.site if row.use else "" for row in table],
-        "effect": [row.use.effect if row.use else nan for row in table],
-        "control": [row.use.control if row.use else nan for row in table],
-        "worst_control": [row.use.worst if row.use else nan for row in table],
-        "effect_low": [row.use.low if row.use else nan for row in table],
-        "effect_high": [row.use.high if row.use else nan for row in table],
-        "ablation": [row.use.ablation if row.use else nan for row in table],
-        "p_used": [row.use.p if row.use else nan for row in table],
+        **{name: [of(row.use) if row.use else nan for row in table] for name, of in _USE.items()},
         "controls": [row.use.drawn if row.use else 0 for row in table],
         "verdict_aligned": [str(row.aligned) for row in table],
         "verdict_learned": [str(row.learned) for row in table],
@@ -125,11 +141,14 @@ def _lives(table: Sequence[Row]) -> list[int]:
     return [int(place in chosen) for place in range(len(table))]
 
 
-def _notes(case: Case, untrained: int, permutations: int) -> tuple[str, ...]:
+def _notes(case: Case, untrained: Untrained, permutations: int) -> tuple[str, ...]:
     notes = [f"{permutations} permutations of every feature, the choice of mode and sign repeated in each"]
     notes += [f"feature {name} left out: {reason}" for name, reason in case.features.refused.items()]
-    if untrained == 0:
+    count = len(untrained.groups)
+    if count == 0:
         notes.append("learned: not done, needs untrained= (not every module has reset_parameters())")
-    elif untrained == 1:
-        notes.append("learned: compared with one untrained network; its interval is over inputs alone")
+    elif untrained.own:
+        notes.append("learned: compared with the network's own initial state")
+    else:
+        notes.append(f"learned: compared with {count} untrained network{'s' if count > 1 else ''}")
     return tuple(notes)

@@ -49,7 +49,7 @@ class Bench:
     @property
     def controls(self) -> int:
         """Random functions behind every intervention."""
-        return max(20, min(self.case.options.controls, CONTROLS))
+        return max(20, min(self.case.options.controls or CONTROLS, CONTROLS))
 
 
 class Compared(NamedTuple):

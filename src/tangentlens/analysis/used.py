@@ -12,9 +12,11 @@ free of all given features, and moves each input by the same length along its ow
 are matched in dimension, in origin and in norm.
 
 The effect is the mean increase of the loss over the scoring half (without targets, the mean squared change of the
-outputs in units of their variance). The site is the one where the feature stands out most on the choosing half.
-p is the rank of its effect among the controls on the scoring half; the controls are drawn until 5 of them reached it
-or all are drawn (Besag and Clifford 1991).
+outputs in units of their variance). Each control is made twice, with the lengths of the feature's moves and with its
+own, since a random direction may matter by the one and not by the other; p is the larger of the effect's two ranks
+among them. Controls are drawn until 5 of them reached it in either way, or all are drawn (Besag and Clifford 1991). The site
+is the first of the network from which the feature can be read nearly as well as from any, by a ridge regression within
+the choosing half: a choice by the effect itself would have to be repeated for every control.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +33,8 @@ from tangentlens.controls.interventions.directions import span
 from tangentlens.models.sites import Site
 
 LEAST = 0.01  # share of the effect of losing a site altogether, below which an effect does not count
-_FIRST = 8  # controls at every site, to choose the site
+_NEARLY = 0.9  # of the best readout of a feature from any site
+_RIDGE = 0.1  # of a readout, in units of the mean squared length of the centred rows
 _REACHED = 5  # controls that reach the effect, after which no more are drawn
 _SEPARATE = 0.05  # share of a feature's part in the modes that must remain beside the other features
 
@@ -44,10 +47,10 @@ class Use:
     """What exchanging one feature's direction did.
 
     Attributes:
-        site: where, chosen on the choosing half.
+        site: where: `first_readable`.
         effect: mean cost over the scoring half.
-        control: mean over the controls.
-        worst: the largest of them.
+        control: mean over the controls, of the way of moving in which they cost more.
+        worst: the largest control of either way.
         low, high: 95 % interval of effect - control - least, by a bootstrap over the scoring half.
         least: the smallest effect that counts, 1 % of that of the site's loss.
         p: rank among the controls; not corrected.
@@ -104,12 +107,29 @@ def use_of(feature: Feature, modes: GroupModes, setup: Setup, generator: Generat
             if part is not None:
                 return part
 
-    first = [control() for _ in range(_FIRST)]
-    name, moves = max(
-        ((name, Moves(site, own, order, setup)) for name, site in setup.sites.items()),
-        key=lambda pair: pair[1].contrast(first),
-    )
-    return _at(name, moves, control, setup, generator)
+    name = first_readable(feature.values, setup)
+    return _at(name, Moves(setup.sites[name], own, order, setup), control, setup, generator)
+
+
+def first_readable(values: Float[Tensor, "N r"], setup: Setup) -> str:
+    """The first site from which a feature can be read nearly as well as from the best one."""
+    scores = {name: readout(site.values[setup.halves.train], values[setup.halves.train])
+              for name, site in setup.sites.items()}  # fmt: skip
+    best = max(scores.values())
+    return next(name for name, score in scores.items() if score >= (_NEARLY * best if best > 0 else best))
+
+
+def readout(Z: Float[Tensor, "n w"], Y: Float[Tensor, "n r"]) -> float:
+    """R^2 on every second row of a ridge regression fitted on the others, all columns together."""
+    fitted, read = (slice(start, None, 2) for start in (0, 1))
+    mean = Z[fitted].mean(dim=0)
+    A, B = ((Z[rows] - mean).to(torch.float64) for rows in (fitted, read))
+    targets = Y[fitted] - Y[fitted].mean(dim=0)
+    kernel = A @ A.T
+    kernel.diagonal().add_(_RIDGE * kernel.diagonal().mean().clamp_min(1e-30))
+    predicted = B @ (A.T @ torch.linalg.solve(kernel, targets))
+    wanted = Y[read] - Y[fitted].mean(dim=0)
+    return 1 - float((wanted - predicted).square().sum() / wanted.square().sum().clamp_min(1e-30))
 
 
 def _at(name: str, moves: "Moves", control: Callable[[], Tensor], setup: Setup, generator: Generator) -> Use:
@@ -117,41 +137,46 @@ def _at(name: str, moves: "Moves", control: Callable[[], Tensor], setup: Setup, 
     own = moves.costs(moves.basis)[rows]
     effect = float(own.mean())
     drawn: list[Tensor] = []
-    reached = 0
-    while len(drawn) < setup.controls and reached < _REACHED:
-        costs = moves.costs(moves.direction(control()))[rows]
-        reached += int(float(costs.mean()) >= effect)
-        drawn.append(costs)
-    p = reached / len(drawn) if reached == _REACHED else (1 + reached) / (1 + len(drawn))
-    controls = torch.stack(drawn)
+    reached = torch.zeros(2, dtype=torch.int64)
+    while len(drawn) < setup.controls and int(reached.max()) < _REACHED:
+        basis = moves.direction(control())
+        drawn.append(torch.stack([moves.costs(basis)[rows], moves.costs(basis, own=True)[rows]]))
+        reached += drawn[-1].mean(dim=1) >= effect
+    most = int(reached.max())
+    p = most / len(drawn) if most == _REACHED else (1 + most) / (1 + len(drawn))
+    means = torch.stack(drawn).mean(dim=0)  # (2, n)
+    worst = float(torch.stack(drawn).mean(dim=2).max())
+    stronger = means[int(means.mean(dim=1).argmax())]
     least = LEAST * abs(float(moves.lost()[rows].mean()))
-    excess = own - controls.mean(dim=0) - least
-    low, high = _bootstrap(excess, generator)
-    return Use(
-        name, effect, float(controls.mean()), float(controls.mean(dim=1).max()), low, high, least, p, len(drawn),
-        float(moves.without()[rows].mean()),
-    )  # fmt: skip
+    low, high = _bootstrap(own - stronger - least, generator)
+    ablation = float(moves.without()[rows].mean())
+    return Use(name, effect, float(stronger.mean()), worst, low, high, least, p, len(drawn), ablation)
 
 
 class Moves:
-    """Exchanges along directions of one site, all by the lengths of one feature's."""
+    """Exchanges along directions of one site, by the lengths of one feature's or by those of the direction itself."""
 
     def __init__(self, site: Site, part: Tensor, order: Tensor, setup: Setup) -> None:
-        self._site, self._cost, self._rows = site, setup.cost, setup.halves.train
+        self._site, self._cost, self._rows, self._order = site, setup.cost, setup.halves.train, order
         self._centred = (site.values - site.around).to(torch.float64)
         self.basis = self.direction(part)
-        amplitudes = self._centred @ self.basis
-        self._steps = (amplitudes[order] - amplitudes).to(site.values)  # (N, r)
+        self._steps = self._exchanged(self.basis)
 
-    def direction(self, part: Float[Tensor, "n r"]) -> Float[Tensor, "w r"]:
+    def direction(self, part: Float[Tensor, "n r"]) -> Float[Tensor, "w _"]:
         """Orthonormal basis of the patterns of some functions of the choosing half."""
         Z = self._centred[self._rows]
         return span((Z - Z.mean(dim=0)).T @ part)
 
-    def costs(self, basis: Float[Tensor, "w r"]) -> Float[Tensor, " N"]:
-        """The cost for each input of the feature's moves along some directions."""
-        r = min(basis.shape[1], self._steps.shape[1])
-        return self._run(self._site.values + self._steps[:, :r] @ basis[:, :r].to(self._steps).T)
+    def _exchanged(self, basis: Float[Tensor, "w r"]) -> Float[Tensor, "N r"]:
+        """How far each input moves along each direction when the values along them change places."""
+        amplitudes = self._centred @ basis
+        return (amplitudes[self._order] - amplitudes).to(self._site.values)
+
+    def costs(self, basis: Float[Tensor, "w r"], *, own: bool = False) -> Float[Tensor, " N"]:
+        """The cost for each input of moves along some directions, of the feature's lengths or of their own."""
+        steps = self._exchanged(basis) if own else self._steps
+        r = min(basis.shape[1], steps.shape[1])
+        return self._run(self._site.values + steps[:, :r] @ basis[:, :r].to(steps).T)
 
     def without(self) -> Float[Tensor, " N"]:
         """The cost of projecting the feature's direction out."""
@@ -161,12 +186,6 @@ class Moves:
     def lost(self) -> Float[Tensor, " N"]:
         """The cost of replacing the site's values by their mean."""
         return self._run(self._site.around.expand_as(self._site.values))
-
-    def contrast(self, controls: Sequence[Tensor]) -> float:
-        """How far the feature's cost on the choosing half stands above that of some controls, in their spread."""
-        own = float(self.costs(self.basis)[self._rows].mean())
-        others = torch.tensor([float(self.costs(self.direction(each))[self._rows].mean()) for each in controls])
-        return (own - float(others.mean())) / (float(others.std()) + 1e-3 * abs(own) + 1e-12)
 
     def _run(self, values: Tensor) -> Float[Tensor, " N"]:
         with torch.no_grad():
