@@ -23,8 +23,9 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
     The table "alignment" has a row for each feature and group: feature, group, mode (-1 for a space, which all modes
     are compared with), sign, metric, score with its 95 % interval low..high, chance, p and p_corrected; untrained, the
     mean score of untrained networks; share and share_untrained, percent of the kernel along the feature, and its gain
-    with interval gain_low..gain_high and p_learned (`learned`); site, effect, control, worst_control, effect_low, effect_high, p_used of the intervention; the three verdicts; lives, 1 for the
-    group in which the feature scores best on the choosing half.
+    with interval gain_low..gain_high and p_learned (`learned`); site, effect, control, worst_control, effect_low,
+    effect_high and p_used of the intervention (`use_of`); the three verdicts; lives, 1 for the group whose kernel goes
+    most along the feature.
     """
     features = case.features.features
     groups = kernels.groups

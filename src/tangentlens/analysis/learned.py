@@ -149,7 +149,7 @@ def _matched(
     z = z - P @ (P.T @ z)
     a, z = (torch.nn.functional.normalize(each, dim=0) for each in (a, z))
     mixed: Tensor = math.sqrt(inside) * (P @ a) + math.sqrt(max(0.0, 1 - inside)) * z
-    return mixed.unflatten(1, (count, r))
+    return mixed.reshape(len(P), count, r)
 
 
 def _gains(
