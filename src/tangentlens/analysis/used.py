@@ -14,9 +14,9 @@ are matched in dimension, in origin and in norm.
 The effect is the mean increase of the loss over the scoring half (without targets, the mean squared change of the
 outputs in units of their variance). Each control is made twice, with the lengths of the feature's moves and with its
 own, since a random direction may matter by the one and not by the other; p is the larger of the effect's two ranks
-among them. Controls are drawn until 5 of them reached it in either way, or all are drawn (Besag and Clifford 1991). The
-site is the first of the network from which the feature can be read nearly as well as from any, by a ridge regression within
-the choosing half: a choice by the effect itself would have to be repeated for every control.
+among them. Controls are drawn until 5 of them reached it in either way, or all are drawn (Besag and Clifford 1991).
+The site is the first of the network from which the feature can be read nearly as well as from any, by a ridge
+regression within the choosing half: a choice by the effect itself would have to be repeated for every control.
 """
 
 from collections.abc import Callable, Mapping, Sequence
