@@ -4,14 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tangentlens.alignment.cliffs import find_cliffs
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import GroupModes, KernelModes
 
 
 def kernel_findings(kernels: KernelModes) -> Findings:
-    """For each group G: kernel.G.values, .residuals (k,), .vectors (N, k), .trace, .converged, .unresolved (u, 2)."""
+    """For each group G: kernel.G.values, .residuals (k,), .vectors (N, k), .trace, .converged, .unresolved (u, 2).
+
+    And .gaps (g, 3), the spectral gaps by `find_cliffs`: the last mode before it, the drop in ln lambda, corrected p.
+    """
     arrays: dict[str, Tensor] = {}
     for name, modes in kernels.groups.items():
         arrays |= {
@@ -21,10 +26,16 @@ def kernel_findings(kernels: KernelModes) -> Findings:
             f"kernel.{name}.trace": torch.tensor(modes.trace, dtype=torch.float64),
             f"kernel.{name}.converged": torch.tensor(modes.converged),
             f"kernel.{name}.unresolved": torch.tensor(modes.unresolved, dtype=torch.int64).reshape(-1, 2),
+            f"kernel.{name}.gaps": _gaps(modes.values),
         }
     checked = {} if kernels.check is None else {"kernel.check": (kernels.check, "ratio")}
     words = {"kernel.groups": tuple(kernels.groups), "kernel.explained": tuple(kernels.explained.splitlines())}
     return Findings(checked, arrays, words=words)
+
+
+def _gaps(values: Float[Tensor, " k"]) -> Float[Tensor, "g 3"]:
+    rows = [(each.last_mode, each.log_gap, each.p_value) for each in find_cliffs(values)]
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
 
 
 def stored_modes(

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tangentlens.analysis.baseline_table import baseline_table
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import KernelModes
+from tangentlens.analysis.nulls import nulls
+from tangentlens.analysis.stability import stability
 from tangentlens.progress import Progress
 
 
@@ -36,7 +39,12 @@ def _has(case: Case, name: str) -> bool:
     return getattr(case.subject, name) is not None
 
 
-MODEL_STEPS: tuple[ModelStep, ...] = (ModelStep("features", ("features",), feature_table),)
+MODEL_STEPS: tuple[ModelStep, ...] = (
+    ModelStep("features", ("features",), feature_table),
+    ModelStep("baselines", ("features",), baseline_table),
+    ModelStep("nulls", ("features",), nulls),
+    ModelStep("stability", (), stability),
+)
 
 
 def left_out(case: Case, steps: Sequence[ModelStep] = MODEL_STEPS) -> tuple[str, ...]:

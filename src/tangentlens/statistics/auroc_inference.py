@@ -76,7 +76,7 @@ def _one_label(midranks: _Array, positive: np.ndarray, signs: _Array, groups: _P
     """(M,) value, low, high and p of one label."""
     area, variance = _area_and_variance(midranks, positive, groups)
     clusters = min(len(np.unique(groups[positive])), len(np.unique(groups[~positive])))
-    low, high = _bounds(area, variance, clusters, z)
+    low, high = area_bounds(area, variance, clusters, z)
     up = signs > 0
     p = ndtr(-_standardised_rank_sum(midranks, positive, signs))
     return np.where(up, area, 1 - area), np.where(up, low, 1 - high), np.where(up, high, 1 - low), p
@@ -115,7 +115,8 @@ def _unbiased(clusters: int) -> float:
     return clusters / max(clusters - 1, 1)
 
 
-def _bounds(area: _Array, variance: _Array, clusters: int, z: float) -> tuple[_Array, _Array]:
+def area_bounds(area: _Array, variance: _Array, clusters: int, z: float) -> tuple[_Array, _Array]:
+    """Bounds of areas with these variances, on the scale of their logits; see `auroc_inference`."""
     known = (variance > 0) & (area > 0) & (area < 1)
     inside = np.where(known, area, 0.5)
     spread = z * np.sqrt(variance) / (inside * (1 - inside))

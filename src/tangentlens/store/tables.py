@@ -59,8 +59,13 @@ def table_parts(name: str, columns: Mapping[str, Column]) -> tuple[dict[str, Ten
 
 
 def table_names(record: SeedRecord) -> tuple[str, ...]:
-    """The tables that a seed holds."""
-    return tuple(name.removeprefix("table.") for name in record.words if name.count(".") == 1 and name[:6] == "table.")
+    """The tables that a seed holds: lists of names of which each is a column."""
+    held = record.names | frozenset(record.words)
+    return tuple(
+        name.removeprefix("table.")
+        for name, columns in record.words.items()
+        if name[:6] == "table." and columns and all(f"{name}.{column}" in held for column in columns)
+    )
 
 
 def read_table(record: SeedRecord, name: str) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from tangentlens.eigen import top_eigenpairs
@@ -49,7 +49,7 @@ class _ExampleLoss(nn.Module):
 def loss_kernel_functions(
     model: nn.Module,
     inputs: Inputs,
-    labels: Int[Tensor, " N"],
+    labels: Shaped[Tensor, "N ..."],
     example_loss: Callable[[Tensor, Tensor], Tensor],
     k: int,
 ) -> Float[Tensor, "N k"]:
@@ -60,8 +60,8 @@ def loss_kernel_functions(
     Args:
         model: any module.
         inputs: a tensor, a tuple or a dict of them.
-        labels: (N,).
-        example_loss: (N, C) outputs and (N,) labels to the (N,) losses.
+        labels: (N,) classes, or (N, ...) targets.
+        example_loss: (N, C) outputs and labels to the (N,) losses.
         k: how many.
 
     Raises:

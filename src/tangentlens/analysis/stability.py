@@ -1,0 +1,173 @@
+"""The step that asks whether other inputs of the same kind would give the same modes.
+
+The inputs are split at random into halves A and B, without a look at features. A mode v of the kernel of A with
+eigenvalue lambda has the parameter direction J_A^T v / sqrt(lambda); as a function of all inputs it is
+f = K(., A) v / lambda, which is v itself on A. So the spaces of the leading modes of A and of B are compared where both
+are functions of the same N inputs. A small residual says that a mode was computed well, not that it is reproducible:
+modes with near eigenvalues mix, and only the space that they span returns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tangentlens.alignment.cliffs import find_cliffs
+from tangentlens.alignment.overlap import orthonormal_basis
+from tangentlens.analysis.case import Case
+from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes
+from tangentlens.eigen import top_eigenpairs
+from tangentlens.errors import OutOfMemoryError
+from tangentlens.kernels import entk
+from tangentlens.operators import DenseOperator
+from tangentlens.progress import Progress
+from tangentlens.statistics.subspace_nulls import random_overlap_mean
+from tangentlens.store.tables import Column, table_parts
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """The modes of one group found in two halves of the inputs; all vectors of length k.
+
+    Attributes:
+        group: its name.
+        cosines: of mode m of one half, the largest cosine with a single mode of the other, averaged over both ways.
+        reproducibility: its cosine with the span of all k modes of the other half.
+        leading: percent that the spans of the first m + 1 modes share.
+        spaces: the block (first, last) between spectral gaps in which mode m lies.
+        blocks: percent that the spans of that block share.
+    """
+
+    group: str
+    cosines: Float[Tensor, " k"]
+    reproducibility: Float[Tensor, " k"]
+    leading: Float[Tensor, " k"]
+    spaces: tuple[tuple[int, int], ...]
+    blocks: Float[Tensor, " k"]
+
+    @property
+    def count(self) -> int:
+        """Number of modes that both halves have."""
+        return len(self.cosines)
+
+
+def stability(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
+    """How far the modes of two disjoint halves of the inputs agree, for every group whose kernel is formed.
+
+    The table "stability" has a row for each group and mode: group, mode, residual (of the mode of all inputs), cosine
+    (with the nearest single mode of the other half), reproducibility (cosine with the span of the other half's modes),
+    space_first and space_last (the block between spectral gaps that it lies in), space_overlap (percent that the two
+    halves' blocks share) beside random_overlap (of random subspaces of that size), leading_overlap (percent that the
+    spans of all modes up to this one share) beside leading_random.
+    """
+    progress("stability", 0, len(kernels.groups) + 1)
+    formed, notes = _formed(case, kernels)
+    progress("stability", 1, len(kernels.groups) + 1)
+    order = torch.randperm(case.N, generator=case.generator("halves of the inputs"))
+    first, second = order[: case.N // 2].sort().values, order[case.N // 2 :].sort().values
+    found = []
+    for done, (name, kernel) in enumerate(formed.items(), start=2):
+        modes = kernels.groups[name]
+        found.append(reproduced(name, kernel, blocks_between_gaps(modes), first, second, modes.count))
+        progress("stability", done, len(kernels.groups) + 1)
+    arrays, words = table_parts("stability", _columns(found, kernels.groups, case.N))
+    return Findings(arrays=arrays, words=words, notes=notes)
+
+
+def _formed(case: Case, kernels: KernelModes) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The (N, N) kernels that the memory budget allows, and why others are left out."""
+    given = case.kernel
+    try:
+        ntk = entk(
+            case.model, case.inputs, outputs=given.outputs, groups=given.groups, output=given.output,
+            memory_budget=given.memory_budget, check=False,
+        )  # fmt: skip
+    except OutOfMemoryError as error:
+        return {}, (f"stability: not done, {error}",)
+    operators = {TOTAL: ntk.total, **{name: ntk[name] for name in ntk.groups}}
+    found = {
+        name: operators[name].matrix.cpu().to(torch.float64)  # type: ignore[attr-defined]
+        for name in kernels.groups
+        if isinstance(operators[name], DenseOperator) and operators[name].shape[0] == case.N
+    }
+    missing = [name for name in kernels.groups if name not in found]
+    return found, ((f"stability of {', '.join(missing)}: not done, needs a formed kernel of the inputs",) if missing
+                   else ())  # fmt: skip
+
+
+def blocks_between_gaps(modes: GroupModes) -> tuple[tuple[int, int], ...]:
+    """The block (first, last) of each mode: spectral gaps by `find_cliffs` end the blocks."""
+    ends = [cliff.last_mode for cliff in find_cliffs(modes.values) if cliff.last_mode < modes.count - 1]
+    firsts, lasts = [0, *(end + 1 for end in ends)], [*ends, modes.count - 1]
+    return tuple(block for block in zip(firsts, lasts, strict=True) for _ in range(block[0], block[1] + 1))
+
+
+def reproduced(
+    group: str,
+    kernel: Float[Tensor, "N N"],
+    spaces: Sequence[tuple[int, int]],
+    first: Int[Tensor, " a"],
+    second: Int[Tensor, " b"],
+    k: int,
+) -> Reproduced:
+    """The modes of two halves of a kernel's rows, compared as functions of all rows."""
+    sides = [extended_modes(kernel, rows, k) for rows in (first, second)]
+    count = min(side.shape[1] for side in sides)
+    A, B = (side[:, :count] for side in sides)
+    units = [torch.nn.functional.normalize(side, dim=0) for side in (A, B)]
+    single = (units[0].T @ units[1]).abs()
+    cosines = (single.amax(dim=1) + single.amax(dim=0)) / 2
+    inside = [
+        torch.linalg.vector_norm(orthonormal_basis(other).T @ unit, dim=0)
+        for unit, other in zip(units, (B, A), strict=True)
+    ]
+    # The first d columns of Q span the first d modes.
+    squares = (torch.linalg.qr(units[0]).Q.T @ torch.linalg.qr(units[1]).Q).square()
+    sizes = torch.arange(1, count + 1)
+    leading = 100 * squares.cumsum(dim=0).cumsum(dim=1).diagonal() / sizes
+    blocks = {block: shared_percent(A[:, block[0] : block[1] + 1], B[:, block[0] : block[1] + 1])
+              for block in set(spaces) if block[0] < count}  # fmt: skip
+    kept = tuple(spaces[:count])
+    return Reproduced(
+        group, cosines, (inside[0] + inside[1]) / 2, leading, kept,
+        torch.tensor([blocks[block] for block in kept], dtype=torch.float64),
+    )  # fmt: skip
+
+
+def extended_modes(kernel: Float[Tensor, "N N"], rows: Int[Tensor, " a"], k: int) -> Float[Tensor, "N r"]:
+    """K(., rows) v / lambda: the leading modes of some rows as functions of all; at most k, within the rank."""
+    pairs = top_eigenpairs(DenseOperator(kernel[rows][:, rows], name="half of the inputs"), k=min(k, len(rows)))
+    rank = pairs.rank
+    return kernel[:, rows] @ (pairs.vectors[:, :rank] / pairs.values[:rank])
+
+
+def shared_percent(A: Float[Tensor, "N d"], B: Float[Tensor, "N d"]) -> float:
+    """100 ||Q_A^T Q_B||^2 / d, the mean squared cosine of the principal angles of two spans."""
+    QA, QB = orthonormal_basis(A), orthonormal_basis(B)
+    return 100 * float((QA.T @ QB).square().sum()) / min(QA.shape[1], QB.shape[1])
+
+
+def _columns(found: Sequence[Reproduced], groups: Mapping[str, GroupModes], N: int) -> dict[str, Column]:
+    rows = [(each, m) for each in found for m in range(each.count)]
+    sizes = [each.spaces[m][1] - each.spaces[m][0] + 1 for each, m in rows]
+    return {
+        "group": [each.group for each, _ in rows],
+        "mode": [m for _, m in rows],
+        "residual": [float(groups[each.group].residuals[m]) for each, m in rows],
+        "cosine": [float(each.cosines[m]) for each, m in rows],
+        "reproducibility": [float(each.reproducibility[m]) for each, m in rows],
+        "space_first": [each.spaces[m][0] for each, m in rows],
+        "space_last": [each.spaces[m][1] for each, m in rows],
+        "space_overlap": [float(each.blocks[m]) for each, m in rows],
+        "random_overlap": [_random(size, N) for size in sizes],
+        "leading_overlap": [float(each.leading[m]) for each, m in rows],
+        "leading_random": [_random(m + 1, N) for _, m in rows],
+    }
+
+
+def _random(d: int, N: int) -> float:
+    """Mean percent that random subspaces of d dimensions share."""
+    return 100 * random_overlap_mean(min(d, N), min(d, N), N) / min(d, N)
