@@ -1,29 +1,18 @@
 import base64
-import struct
-import zlib
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tangentlens.report.pictures import signed_picture
+from tests.support.png import read_png
 
 
 def decode(source: str) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (rows, columns) and palette (256, 3), with every checksum checked."""
-    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, at = {}, 8
-    while at < len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, content = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        assert struct.unpack(">I", data[at + 8 + length : at + 12 + length]) == (zlib.crc32(kind + content),)
-        chunks[kind] = content
-        at += 12 + length
-    columns, rows = struct.unpack(">II", chunks[b"IHDR"][:8])
-    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(rows, columns + 1)
-    assert not lines[:, 0].any()
-    return lines[:, 1:], np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(256, 3)
+    """Indices (rows, columns) and palette (256, 3)."""
+    level, palette = read_png(base64.b64decode(source.removeprefix("data:image/png;base64,")))
+    assert palette is not None
+    return level, palette
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 1000))

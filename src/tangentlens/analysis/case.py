@@ -15,6 +15,7 @@ from tangentlens.analysis.kernel_modes import KernelOptions
 from tangentlens.analysis.losses import ExampleLoss, example_loss, read_targets
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.places import model_sites
+from tangentlens.analysis.shown import Shown, read_shown
 from tangentlens.analysis.subject import Split
 from tangentlens.analysis.variants import REINITIALISE, check_untrained, variant
 from tangentlens.errors import InvalidInputError
@@ -42,7 +43,8 @@ class Subject:
         retrained: name -> the model trained on something else, permuted labels for example.
         checkpoints: epoch or step -> state; a folder, a glob or a sequence of files.
         sites: where activations are read and edited (`model_sites`).
-        show: how an input is shown: "image", "text", "table", "series", a sequence, or index -> shown.
+        show: how an input is shown: "image", "text", "table", "series", a sequence, or index -> shown
+            (`read_shown`).
         train: (model, inputs, targets) -> trained model; retrains an untrained one on permuted targets.
         columns: names of the columns of table rows.
     """
@@ -107,6 +109,7 @@ class Case:
         loss: its name, "" without targets.
         example_loss: of outputs and targets, or None.
         sites: by name, in the order of the network.
+        shown: how an input is shown; None where nothing says it.
     """
 
     subject: Subject
@@ -121,6 +124,7 @@ class Case:
     loss: str
     example_loss: ExampleLoss | None
     sites: Mapping[str, Site]
+    shown: Shown | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -184,10 +188,14 @@ def prepare(subject: Subject, options: Options, progress: Progress = silent) -> 
     name, loss = ("", None) if targets is None else example_loss(subject.loss, targets, outputs.cpu())
     features = read_features(_limited(subject.features, batch.N, batch.left_out), batch.N)
     split = halves(subject.split, features.features, batch.N, options.seed)
+    shown = read_shown(
+        subject.show, batch.inputs, batch.N, given=subject.inputs, columns=subject.columns, left_out=batch.left_out
+    )
     sites = model_sites(subject.model, batch.inputs, subject.sites, output=subject.output)
     return Case(
-        subject, options, batch.inputs, batch.N, batch.left_out, outputs, features, split, targets, name, loss, sites
-    )
+        subject, options, batch.inputs, batch.N, batch.left_out, outputs, features, split, targets, name, loss, sites,
+        shown,
+    )  # fmt: skip
 
 
 def _first(values: Any, N: int) -> Any:

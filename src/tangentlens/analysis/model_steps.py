@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tangentlens.analysis.baseline_table import baseline_table
 from tangentlens.analysis.case import Case
+from tangentlens.analysis.discovery import discovery
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import KernelModes
@@ -44,6 +45,7 @@ MODEL_STEPS: tuple[ModelStep, ...] = (
     ModelStep("baselines", ("features",), baseline_table),
     ModelStep("nulls", ("features",), nulls),
     ModelStep("stability", (), stability),
+    ModelStep("discovery", (), discovery),
 )
 
 

@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 from tangentlens.errors import InvalidInputError
 from tangentlens.models.extras import optional_module
 from tangentlens.records import Figure
+from tangentlens.report.mode_card import ModeCard, mode_card
+from tangentlens.report.mode_run import holds_modes, mode_run
 from tangentlens.report.static_charts import charts_of, find_chart, themed
 from tangentlens.store import StoredRun
 from tangentlens.store import open_run as read_run
@@ -89,6 +91,22 @@ class Run:
         for record, frame in zip(held, frames, strict=True):
             frame.insert(0, "seed", record.seed)
         return pandas.concat(frames, ignore_index=True)
+
+    def card(self, mode: int, group: str = "total") -> ModeCard:
+        """The card of a mode: its extreme inputs, what it goes with, the features it was chosen for.
+
+        Args:
+            mode: from 0.
+            group: of parameters; all of them together by default.
+
+        Raises:
+            InvalidInputError: the run describes no modes, or it has no such group or mode.
+        """
+        if not holds_modes(self.stored):
+            raise InvalidInputError(
+                "the run describes no modes", where="card", remedy="tl.analyse makes runs that do; see run.report."
+            )
+        return mode_card(mode_run(self.stored.seeds[0]), mode, group)
 
     def arrays(self, name: str) -> list[np.ndarray]:
         """The stored array `name` of every seed, in the order of the seeds.

@@ -1,13 +1,11 @@
 """Small signed pictures as PNG: blue below zero, pale at zero, red above."""
 
 import base64
-import struct
-import zlib
 
 import numpy as np
 from plotly.colors import diverging, unlabel_rgb
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+from tangentlens.store.png import png
 
 
 def signed_picture(values: np.ndarray) -> str:
@@ -17,7 +15,7 @@ def signed_picture(values: np.ndarray) -> str:
     """
     largest = float(np.abs(values).max()) or 1.0
     level = np.rint((values / largest + 1) * 127.5).astype(np.uint8)
-    return "data:image/png;base64," + base64.b64encode(_png(level)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png(level, _palette())).decode("ascii")
 
 
 def _palette() -> np.ndarray:
@@ -27,16 +25,3 @@ def _palette() -> np.ndarray:
     channels = [np.interp(place, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     palette: np.ndarray = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     return palette
-
-
-def _png(level: np.ndarray) -> bytes:
-    """An 8-bit picture with a palette (PNG specification, third edition, colour type 3)."""
-    rows, columns = level.shape
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
-    lines = b"".join(b"\0" + line.tobytes() for line in level)  # each row after its filter byte: none
-    parts = ((b"IHDR", header), (b"PLTE", _palette().tobytes()), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    return _PNG + b"".join(_chunk(kind, content) for kind, content in parts)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -89,6 +89,112 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """The inputs of any model that any card shows.
+
+    Attributes:
+        kind: "image", "text", "table" or "series"; "" where they are shown by their number.
+        number: place of each in the run.
+        label: what `classes` are of; "" without classes.
+        classes: class of each.
+        pictures: data: addresses.
+        texts: strings.
+        columns: names of the columns of rows.
+        rows: (n, w).
+        lines: (n, T, c).
+    """
+
+    kind: str
+    number: tuple[int, ...]
+    label: str = ""
+    classes: tuple[str, ...] | None = None
+    pictures: tuple[str, ...] | None = None
+    texts: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    rows: Packed | None = None
+    lines: Packed | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How every mode goes with every fact about the inputs, (L, k, F) each.
+
+    Attributes:
+        names, kinds, sources: of the facts; a kind is "binary" or "real".
+        extremes: inputs at each end that are counted.
+        strength: 2 AUROC - 1, or the rank correlation, on the scoring half in the direction chosen on the other.
+        merit: what is left of the strength on the choosing half; facts are ordered by it.
+        sign: of the direction.
+        p: corrected.
+        end: 1 for the highest scores, -1 for the lowest.
+        quarter: of a number that is counted: 1 lowest, 2 highest.
+        share: of the extremes that have the fact.
+        base: of all inputs.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    sources: tuple[str, ...]
+    extremes: int
+    strength: Packed
+    merit: Packed
+    sign: Packed
+    p: Packed
+    end: Packed
+    quarter: Packed
+    share: Packed
+    base: Packed
+
+
+@dataclass(frozen=True)
+class Found:
+    """A feature whose best mode of a group this is.
+
+    Attributes:
+        feature: its name.
+        score: with its metric, as words.
+        interval: 95 %, as words.
+        p: corrected; None where it was not tested.
+        verdicts: to the questions whether it is aligned, learned, used.
+    """
+
+    feature: str
+    score: str
+    interval: str
+    p: float | None
+    verdicts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class General:
+    """What the cards of any model hold besides; a mode's place is its number among those of all groups in a row.
+
+    Attributes:
+        links: of each group; card n of it is #<link>-<n>.
+        counts: number of modes of each group.
+        share, mean, skew: (L, k).
+        unresolved: (L, k) 1 where only a space with its neighbours is known.
+        similar: for each place, (place, cosine) of similar modes of other groups.
+        family: for each place, that of its family's representative.
+        found: for each place, the features whose best mode it is.
+        inputs: what is shown of them.
+        facts: tested for every mode; None where there are none.
+    """
+
+    links: tuple[str, ...]
+    counts: tuple[int, ...]
+    share: Packed
+    mean: Packed
+    skew: Packed
+    unresolved: Packed
+    similar: tuple[tuple[tuple[int, float], ...], ...]
+    family: tuple[int, ...]
+    found: tuple[tuple[Found, ...], ...]
+    inputs: Inputs
+    facts: Facts | None
+
+
+@dataclass(frozen=True)
 class Deck:
     """All cards of one geometry; what a run does not hold is None.
 
@@ -105,6 +211,7 @@ class Deck:
         converged: (L, k) 0 or 1.
         energy: (L, k) share of the mode's energy in its output direction.
         effect: (L, k) causal effect, NaN where it was not measured.
+        general: what the cards of any other model hold; None for a language model.
         labels, raised, lowered, histogram, windows, examples, similar_scores, similar_directions: see their classes.
     """
 
@@ -128,6 +235,7 @@ class Deck:
     examples: Examples | None
     similar_scores: Alike | None
     similar_directions: Alike | None
+    general: General | None = None
 
 
 def deck_json(deck: Deck) -> str:
