@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.kernel_modes import TOTAL, kernel_modes
 from tangentlens.paper.stacked_training import StackedTraining
@@ -196,7 +196,7 @@ def seeded(build: Callable[[int], nn.Module], classes: int, seed: int) -> nn.Mod
 
 def verdicts(model: nn.Module, given: Sample, untrained: Any, **settings: Any) -> list[dict[str, Any]]:
     """The table "alignment" of an analysis, rows as dicts."""
-    subject = ModelSubject(
+    subject = Subject(
         model.eval(), given.inputs, features=given.features, targets=given.classes, untrained=untrained, **settings
     )
     case = prepare(subject, Options(controls=CONTROLS))

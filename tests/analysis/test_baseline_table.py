@@ -14,7 +14,7 @@ from torch import nn
 
 from tangentlens.analysis.baseline_methods import KERNEL, field_of, methods
 from tangentlens.analysis.baseline_table import REFERENCE, baseline_table
-from tangentlens.analysis.case import Case, ModelSubject, Options, prepare
+from tangentlens.analysis.case import Case, Options, Subject, prepare
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, KernelModes, kernel_modes
 from tangentlens.analysis.paired_scores import area, choices, explained, less, mean, p_above, quality, scorer
@@ -30,7 +30,7 @@ from tangentlens.progress import silent
 N = 96
 
 
-def subject(**changes: object) -> ModelSubject:
+def subject(**changes: object) -> Subject:
     """A small trained classifier with a label, a number and a space."""
     g = torch.Generator().manual_seed(0)
     X = torch.randn(N, 7, generator=g)
@@ -45,7 +45,7 @@ def subject(**changes: object) -> ModelSubject:
         optimiser.step()
     noise = torch.randn(N, generator=g)
     features = {"first": X[:, 0] > 0, "size": X[:, 2] + 0.1 * noise, "plane": X[:, 3:5], "noise": noise > 0}
-    given = ModelSubject(model.eval(), X, features=features, targets=y)
+    given = Subject(model.eval(), X, features=features, targets=y)
     return replace(given, **changes)
 
 
@@ -338,7 +338,7 @@ def test_tokens_and_missing_targets_leave_out_what_they_cannot_have() -> None:
     ids = torch.randint(9, (48, 5), generator=g)
     mask = torch.ones(48, 5)
     mask[::3, 3:] = 0
-    given = ModelSubject(Words().eval(), {"ids": ids, "mask": mask}, features={"starts low": ids[:, 0] < 4})
+    given = Subject(Words().eval(), {"ids": ids, "mask": mask}, features={"starts low": ids[:, 0] < 4})
     case = prepare(given, Options(modes=4))
     found = baseline_table(case, kernel_modes(case.model, case.inputs, case.kernel, check=False), silent)
     names = {row["method"] for row in rows(found, "baselines")}

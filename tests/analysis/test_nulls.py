@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tangentlens.alignment.overlap import centred_basis
-from tangentlens.analysis.case import Case, ModelSubject, Options, prepare
+from tangentlens.analysis.case import Case, Options, Subject, prepare
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, KernelModes, kernel_modes
 from tangentlens.analysis.nulls import nulls, permuted_inputs
@@ -34,7 +34,7 @@ def fitted(model: nn.Module, X: torch.Tensor, y: torch.Tensor) -> nn.Module:
     return model
 
 
-def given() -> ModelSubject:
+def given() -> Subject:
     """A trained network with a feature of each kind."""
     g = torch.Generator().manual_seed(0)
     X = torch.randn(N, 6, generator=g)
@@ -42,7 +42,7 @@ def given() -> ModelSubject:
     features = {"first": y.bool(), "second": X[:, 1], "plane": X[:, 2:4]}
     start = network(1)
     state = {name: value.clone() for name, value in start.state_dict().items()}
-    return ModelSubject(fitted(network(1), X, y).eval(), X, features, y, untrained=state)
+    return Subject(fitted(network(1), X, y).eval(), X, features, y, untrained=state)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from tangentlens.alignment.cliffs import find_cliffs
-from tangentlens.analysis.case import ModelSubject, Options, prepare
+from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.kernel_findings import kernel_findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, kernel_modes
 from tangentlens.analysis.stability import blocks_between_gaps, extended_modes, reproduced, shared_percent, stability
@@ -52,7 +52,7 @@ def test_extended_modes_are_outputs_of_moves_along_parameter_directions() -> Non
 
 def test_every_column_equals_a_plain_computation() -> None:
     X = torch.randn(40, 5, generator=torch.Generator().manual_seed(2))
-    case = prepare(ModelSubject(network(5, 2).float(), X), Options(modes=6))
+    case = prepare(Subject(network(5, 2).float(), X), Options(modes=6))
     kernels = kernel_modes(case.model, case.inputs, case.kernel, check=False)
     found = stability(case, kernels, silent)
     column = {name: found.arrays.get(f"table.stability.{name}") for name in found.words["table.stability"]}
@@ -128,7 +128,7 @@ def test_blocks_end_at_the_spectral_gaps_that_the_findings_store() -> None:
     modes = GroupModes("g", values, torch.eye(20, dtype=torch.float64), torch.zeros(20).double(), 20, 1.0)
     assert set(blocks_between_gaps(modes)) == {(0, 4), (5, 19)}
     X = torch.randn(30, 4, generator=torch.Generator().manual_seed(5))
-    case = prepare(ModelSubject(network(4, 1).float(), X), Options(modes=10))
+    case = prepare(Subject(network(4, 1).float(), X), Options(modes=10))
     kernels = kernel_modes(case.model, case.inputs, case.kernel, check=False)
     stored = kernel_findings(kernels).arrays
     for name, each in kernels.groups.items():
@@ -139,7 +139,7 @@ def test_blocks_end_at_the_spectral_gaps_that_the_findings_store() -> None:
 
 def test_a_kernel_that_is_not_formed_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     X = torch.randn(30, 4, generator=torch.Generator().manual_seed(6))
-    case = prepare(ModelSubject(network(4, 1).float(), X), Options(modes=4))
+    case = prepare(Subject(network(4, 1).float(), X), Options(modes=4))
     kernels = kernel_modes(case.model, case.inputs, case.kernel, check=False)
     free = partial(entk, method="matrix_free")
     monkeypatch.setattr("tangentlens.analysis.stability.entk", free)

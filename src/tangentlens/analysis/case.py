@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tangentlens.analysis.checkpoint_states import read_checkpoints
 from tangentlens.analysis.features import Feature, FeatureSet, read_features
+from tangentlens.analysis.fingerprint import fingerprint
 from tangentlens.analysis.halves import halves
 from tangentlens.analysis.inputs import read_inputs
 from tangentlens.analysis.kernel_modes import KernelOptions
@@ -110,6 +112,7 @@ class Case:
         example_loss: of outputs and targets, or None.
         sites: by name, in the order of the network.
         shown: how an input is shown; None where nothing says it.
+        fingerprint: of the model, before anything is done.
     """
 
     subject: Subject
@@ -125,6 +128,7 @@ class Case:
     example_loss: ExampleLoss | None
     sites: Mapping[str, Site]
     shown: Shown | None = None
+    fingerprint: str = ""
 
     @property
     def model(self) -> nn.Module:
@@ -174,6 +178,9 @@ def prepare(subject: Subject, options: Options, progress: Progress = silent) -> 
             f"a {type(subject.model).__name__} is no model", where="model", remedy="Give a torch.nn.Module."
         )
     check_untrained(subject.model, subject.untrained)
+    if subject.checkpoints is not None:
+        read_checkpoints(subject.checkpoints)
+    before = fingerprint(subject.model)
     device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
     memory = parse_budget(options.memory_budget, device)
     batch = read_inputs(subject.inputs, subject.model, limit=options.limit, memory=memory, progress=progress)
@@ -194,7 +201,7 @@ def prepare(subject: Subject, options: Options, progress: Progress = silent) -> 
     sites = model_sites(subject.model, batch.inputs, subject.sites, output=subject.output)
     return Case(
         subject, options, batch.inputs, batch.N, batch.left_out, outputs, features, split, targets, name, loss, sites,
-        shown,
+        shown, before,
     )  # fmt: skip
 
 

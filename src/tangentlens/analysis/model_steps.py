@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 from tangentlens.analysis.baseline_table import baseline_table
 from tangentlens.analysis.case import Case
+from tangentlens.analysis.checkpoint_table import checkpoint_table
+from tangentlens.analysis.checks_table import checks
 from tangentlens.analysis.discovery import discovery
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.intervention_table import interventions
 from tangentlens.analysis.kernel_modes import KernelModes
 from tangentlens.analysis.nulls import nulls
 from tangentlens.analysis.stability import stability
@@ -46,6 +49,9 @@ MODEL_STEPS: tuple[ModelStep, ...] = (
     ModelStep("nulls", ("features",), nulls),
     ModelStep("stability", (), stability),
     ModelStep("discovery", (), discovery),
+    ModelStep("interventions", (), interventions),
+    ModelStep("checkpoints", ("checkpoints",), checkpoint_table),
+    ModelStep("checks", (), checks),
 )
 
 

@@ -143,12 +143,12 @@ class Moves:
         amplitudes = self._centred @ self.basis
         self._steps = (amplitudes[order] - amplitudes).to(site.values)  # (N, r)
 
-    def direction(self, part: Float[Tensor, "n r"]) -> Float[Tensor, "w r"]:
-        """Orthonormal basis of the patterns of some functions of the choosing half."""
+    def direction(self, part: Float[Tensor, "n r"]) -> Float[Tensor, "w _"]:
+        """Orthonormal basis of the patterns of some functions of the choosing half: at most r columns."""
         Z = self._centred[self._rows]
         return span((Z - Z.mean(dim=0)).T @ part)
 
-    def costs(self, basis: Float[Tensor, "w r"]) -> Float[Tensor, " N"]:
+    def costs(self, basis: Float[Tensor, "w _"]) -> Float[Tensor, " N"]:
         """The cost for each input of the feature's moves along some directions."""
         r = min(basis.shape[1], self._steps.shape[1])
         return self._run(self._site.values + self._steps[:, :r] @ basis[:, :r].to(self._steps).T)

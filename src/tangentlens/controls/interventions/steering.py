@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tangentlens.controls.interventions.edits import Edit, shifted
 from tangentlens.controls.interventions.effects import relative_change
-from tangentlens.kernels.differentiation import forward_mode, without_advice
+from tangentlens.kernels.differentiation import forward_mode, plain_attention, without_advice
 from tangentlens.models.sites import Site
 
 
@@ -72,7 +72,24 @@ def dose_response(
 
 
 def first_order(site: Site, edit: Edit) -> Float[Tensor, "N C"]:
-    """J (z' - z): what the Jacobian of the outputs at the site says that an edit z -> z' adds to them."""
-    with torch.enable_grad(), without_advice(), forward_mode():
-        predicted: Tensor = torch.func.jvp(site.run, (site.values,), (edit(site.values) - site.values,))[1]
+    """J (z' - z): what the Jacobian of the outputs at the site says that an edit z -> z' adds to them.
+
+    By forward mode; where an operation has none, as the derivative in c of <J^T c, z' - z>, which is linear in c.
+    """
+    step = (edit(site.values) - site.values).detach()
+    with torch.enable_grad(), without_advice(), plain_attention():
+        try:
+            with forward_mode():
+                predicted: Tensor = torch.func.jvp(site.run, (site.values,), (step,))[1]
+        except (RuntimeError, NotImplementedError):
+            predicted = _reverse_twice(site, step)
     return predicted.detach()
+
+
+def _reverse_twice(site: Site, step: Tensor) -> Tensor:
+    values = site.values.detach().requires_grad_()
+    outputs = site.run(values)
+    c = torch.zeros_like(outputs, requires_grad=True)
+    (pulled,) = torch.autograd.grad(outputs, values, c, create_graph=True)
+    (pushed,) = torch.autograd.grad(pulled, c, step)
+    return pushed
