@@ -1,12 +1,13 @@
 """The step that answers the three questions about every feature, as one table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tangentlens.analysis.alignment import align
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
-from tangentlens.analysis.learned import learned
+from tangentlens.analysis.learned import Difference, learned
 from tangentlens.analysis.used import Setup, Use, use_of
 from tangentlens.analysis.variants import untrained_models
 from tangentlens.analysis.verdicts import Row, rows
@@ -14,6 +15,42 @@ from tangentlens.progress import Progress
 from tangentlens.store.tables import table_parts
 
 _PERMUTATIONS = (999, 19_999)
+_NAN = float("nan")
+
+# columns of the table: name -> how it is read, and what stands where there is nothing to read
+_OF_ROWS: Mapping[str, Callable[[Row], Any]] = {
+    "feature": lambda row: row.alignment.feature,
+    "group": lambda row: row.alignment.group,
+    "mode": lambda row: row.alignment.choice.mode if row.alignment.choice else -1,
+    "sign": lambda row: row.alignment.choice.sign if row.alignment.choice else 1,
+    "modes": lambda row: row.alignment.modes,
+    "metric": lambda row: row.alignment.metric,
+    "score": lambda row: row.alignment.score,
+    "low": lambda row: row.alignment.low,
+    "high": lambda row: row.alignment.high,
+    "chance": lambda row: row.alignment.chance,
+    "p": lambda row: row.alignment.p,
+    "p_corrected": lambda row: row.p_corrected,
+}
+_OF_DIFFERENCES: Mapping[str, Callable[[Difference], float]] = {
+    "untrained": lambda difference: difference.score,
+    "share": lambda difference: difference.share,
+    "share_untrained": lambda difference: difference.untrained,
+    "share_low": lambda difference: difference.low,
+    "share_high": lambda difference: difference.high,
+    "p_learned": lambda difference: difference.p,
+}
+_OF_USES: Mapping[str, tuple[Callable[[Use], Any], Any]] = {
+    "site": (lambda use: use.site, ""),
+    "effect": (lambda use: use.effect, _NAN),
+    "control": (lambda use: use.control, _NAN),
+    "worst_control": (lambda use: use.worst, _NAN),
+    "effect_low": (lambda use: use.low, _NAN),
+    "effect_high": (lambda use: use.high, _NAN),
+    "ablation": (lambda use: use.ablation, _NAN),
+    "p_used": (lambda use: use.p, _NAN),
+    "controls": (lambda use: use.drawn, 0),
+}
 
 
 def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
@@ -75,36 +112,13 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
     return found
 
 
-def _columns(table: Sequence[Row]) -> dict[str, list[str] | list[float] | list[int]]:
-    nan = float("nan")
-    return {
-        "feature": [row.alignment.feature for row in table],
-        "group": [row.alignment.group for row in table],
-        "mode": [row.alignment.choice.mode if row.alignment.choice else -1 for row in table],
-        "sign": [row.alignment.choice.sign if row.alignment.choice else 1 for row in table],
-        "modes": [row.alignment.modes for row in table],
-        "metric": [row.alignment.metric for row in table],
-        "score": [row.alignment.score for row in table],
-        "low": [row.alignment.low for row in table],
-        "high": [row.alignment.high for row in table],
-        "chance": [row.alignment.chance for row in table],
-        "p": [row.alignment.p for row in table],
-        "p_corrected": [row.p_corrected for row in table],
-        "untrained": [row.difference.score if row.difference else nan for row in table],
-        "share": [row.difference.share if row.difference else nan for row in table],
-        "share_untrained": [row.difference.untrained if row.difference else nan for row in table],
-        "share_low": [row.difference.low if row.difference else nan for row in table],
-        "share_high": [row.difference.high if row.difference else nan for row in table],
-        "p_learned": [row.difference.p if row.difference else nan for row in table],
-        "site": [row.use.site if row.use else "" for row in table],
-        "effect": [row.use.effect if row.use else nan for row in table],
-        "control": [row.use.control if row.use else nan for row in table],
-        "worst_control": [row.use.worst if row.use else nan for row in table],
-        "effect_low": [row.use.low if row.use else nan for row in table],
-        "effect_high": [row.use.high if row.use else nan for row in table],
-        "ablation": [row.use.ablation if row.use else nan for row in table],
-        "p_used": [row.use.p if row.use else nan for row in table],
-        "controls": [row.use.drawn if row.use else 0 for row in table],
+def _columns(table: Sequence[Row]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [read(row) for row in table] for name, read in _OF_ROWS.items()}
+    for name, of in _OF_DIFFERENCES.items():
+        columns[name] = [_NAN if row.difference is None else of(row.difference) for row in table]
+    for name, (of_use, absent) in _OF_USES.items():
+        columns[name] = [absent if row.use is None else of_use(row.use) for row in table]
+    return columns | {
         "verdict_aligned": [str(row.aligned) for row in table],
         "verdict_learned": [str(row.learned) for row in table],
         "verdict_used": [str(row.used) for row in table],
