@@ -50,17 +50,7 @@ def read_checkpoints(checkpoints: Any) -> tuple[Checkpoint, ...]:
     Raises:
         InvalidInputError: it is none of these, a name holds no number, or two steps are equal.
     """
-    if isinstance(checkpoints, Mapping):
-        found = [_given(step, value) for step, value in checkpoints.items()]
-    elif isinstance(checkpoints, str | Path):
-        found = [_file(path) for path in _matching(checkpoints)]
-    elif _with_loader(checkpoints):
-        names, loader = checkpoints
-        found = [_from_loader(name, loader) for name in names]
-    elif isinstance(checkpoints, Sequence) and all(isinstance(each, str | Path) for each in checkpoints):
-        found = [_file(Path(each)) for each in checkpoints]
-    else:
-        raise InvalidInputError(f"a {type(checkpoints).__name__} is no checkpoints", where="checkpoints", remedy=_FORMS)
+    found = _found(checkpoints)
     if not found:
         raise InvalidInputError("there is no checkpoint", where="checkpoints", remedy=_FORMS)
     ordered = sorted(found, key=lambda each: each.step)
@@ -70,6 +60,20 @@ def read_checkpoints(checkpoints: Any) -> tuple[Checkpoint, ...]:
             f"two checkpoints have the step {twice[0]:g}", where="checkpoints", remedy="Give each step once."
         )
     return tuple(_in_percent(ordered))
+
+
+def _found(checkpoints: Any) -> list[Checkpoint]:
+    """By the form in which they are given; in any order."""
+    if isinstance(checkpoints, Mapping):
+        return [_given(step, value) for step, value in checkpoints.items()]
+    if isinstance(checkpoints, str | Path):
+        return [_file(path) for path in _matching(checkpoints)]
+    if _with_loader(checkpoints):
+        names, loader = checkpoints
+        return [_from_loader(name, loader) for name in names]
+    if isinstance(checkpoints, Sequence) and all(isinstance(each, str | Path) for each in checkpoints):
+        return [_file(Path(each)) for each in checkpoints]
+    raise InvalidInputError(f"a {type(checkpoints).__name__} is no checkpoints", where="checkpoints", remedy=_FORMS)
 
 
 def _with_loader(checkpoints: Any) -> bool:

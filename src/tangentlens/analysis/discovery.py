@@ -107,43 +107,49 @@ def _modes_table(
     facts: Sequence[Fact],
     found: Enrichment | None,
 ) -> dict[str, Column]:
-    every = list(groups.values())
     names = [f"{group} {mode}" for group, mode in places]
-    unresolved = {(each.group, mode) for each in every for first, last in each.unresolved
-                  for mode in range(first, last + 1)}  # fmt: skip
-    best = [_best(found, place) for place in range(len(places))]
-    nan = float("nan")
     return {
         "group": [group for group, _ in places],
         "mode": [mode for _, mode in places],
-        "value": [float(value) for each in every for value in each.values],
-        "residual": [float(value) for each in every for value in each.residuals],
         "share": list(shares),
-        "mean": [float(value) for each in every for value in each.vectors.mean(dim=0)],
-        "skew": [float(value) for each in every for value in skewness(each.vectors)],
-        "unresolved": [int(place in unresolved) for place in places],
+        **_kernel_columns(list(groups.values()), places),
         "family": [names[at] for at in joined.representative],
         "members": [joined.representative.count(at) for at in joined.representative],
-        "explained_by": ["" if fact is None else facts[fact].name for fact in best],
-        "source": ["" if fact is None else facts[fact].source for fact in best],
-        "metric": ["" if fact is None else _metric(facts[fact]) for fact in best],
-        "score": [
-            nan if found is None or fact is None else _score(found, facts, place, fact)
-            for place, fact in enumerate(best)
-        ],
-        "p_corrected": [
-            nan if found is None else float(found.corrected[place, int(found.merit[place].argmax())])
-            for place in range(len(places))
-        ],
+        **_explained(len(places), facts, found),
     }
 
 
-def _best(found: Enrichment | None, place: int) -> int | None:
-    """The fact that is best on the choosing half, if the other half confirms it."""
+def _kernel_columns(groups: Sequence[GroupModes], places: Sequence[Place]) -> dict[str, Column]:
+    """The columns value, residual, mean, skew and unresolved."""
+    unresolved = {(each.group, mode) for each in groups for first, last in each.unresolved
+                  for mode in range(first, last + 1)}  # fmt: skip
+    return {
+        "value": torch.cat([each.values for each in groups]).tolist(),
+        "residual": torch.cat([each.residuals for each in groups]).tolist(),
+        "mean": torch.cat([each.vectors.mean(dim=0) for each in groups]).tolist(),
+        "skew": torch.cat([skewness(each.vectors) for each in groups]).tolist(),
+        "unresolved": [int(place in unresolved) for place in places],
+    }
+
+
+def _explained(count: int, facts: Sequence[Fact], found: Enrichment | None) -> dict[str, Column]:
+    """The columns explained_by, source, metric, score and p_corrected of the modes."""
+    names = ("explained_by", "source", "metric", "score", "p_corrected")
+    nan = float("nan")
     if found is None:
-        return None
-    fact = int(found.merit[place].argmax())
-    return fact if float(found.corrected[place, fact]) <= LEVEL else None
+        rows = [("", "", "", nan, nan)] * count
+    else:
+        rows = [_explanation(found, facts, place) for place in range(count)]
+    return dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=True))
+
+
+def _explanation(found: Enrichment, facts: Sequence[Fact], place: int) -> tuple[str, str, str, float, float]:
+    """The fact that is best on the choosing half, if the other half confirms it."""
+    best = int(found.merit[place].argmax())
+    p = float(found.corrected[place, best])
+    if p > LEVEL:
+        return "", "", "", float("nan"), p
+    return facts[best].name, facts[best].source, _metric(facts[best]), _score(found, facts, place, best), p
 
 
 def _metric(fact: Fact) -> str:

@@ -1,9 +1,9 @@
 """The step that answers the three questions about every feature, as one table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tangentlens.analysis.alignment import Alignment, align
+from tangentlens.analysis.alignment import align
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
@@ -15,6 +15,43 @@ from tangentlens.progress import Progress
 from tangentlens.store.tables import table_parts
 
 _PERMUTATIONS, _CONTROLS = (999, 19_999), (400, 2000)  # least and most
+_NAN = float("nan")
+
+# columns of the table: name -> how it is read, and what stands where there is nothing to read
+_OF_ROWS: Mapping[str, Callable[[Row], Any]] = {
+    "feature": lambda row: row.alignment.feature,
+    "group": lambda row: row.alignment.group,
+    "mode": lambda row: row.alignment.choice.mode if row.alignment.choice else -1,
+    "sign": lambda row: row.alignment.choice.sign if row.alignment.choice else 1,
+    "modes": lambda row: row.alignment.modes,
+    "metric": lambda row: row.alignment.metric,
+    "score": lambda row: row.alignment.score,
+    "low": lambda row: row.alignment.low,
+    "high": lambda row: row.alignment.high,
+    "chance": lambda row: row.alignment.chance,
+    "p": lambda row: row.alignment.p,
+    "p_corrected": lambda row: row.p_corrected,
+}
+_OF_DIFFERENCES: Mapping[str, Callable[[Difference], float]] = {
+    "untrained": lambda difference: difference.score,
+    "share": lambda difference: difference.share,
+    "share_untrained": lambda difference: difference.untrained,
+    "gain": lambda difference: difference.gain,
+    "gain_low": lambda difference: difference.low,
+    "gain_high": lambda difference: difference.high,
+    "p_learned": lambda difference: difference.p,
+}
+_OF_USES: Mapping[str, tuple[Callable[[Use], Any], Any]] = {
+    "site": (lambda use: use.site, ""),
+    "effect": (lambda use: use.effect, _NAN),
+    "control": (lambda use: use.control, _NAN),
+    "worst_control": (lambda use: use.worst, _NAN),
+    "effect_low": (lambda use: use.low, _NAN),
+    "effect_high": (lambda use: use.high, _NAN),
+    "ablation": (lambda use: use.ablation, _NAN),
+    "p_used": (lambda use: use.p, _NAN),
+    "controls": (lambda use: use.drawn, 0),
+}
 
 
 def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
@@ -80,48 +117,13 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
     return found
 
 
-_ALIGNMENT: dict[str, Callable[[Alignment], str | float | int]] = {
-    "feature": lambda each: each.feature,
-    "group": lambda each: each.group,
-    "mode": lambda each: each.choice.mode if each.choice else -1,
-    "sign": lambda each: each.choice.sign if each.choice else 1,
-    "modes": lambda each: each.modes,
-    "metric": lambda each: each.metric,
-    "score": lambda each: each.score,
-    "low": lambda each: each.low,
-    "high": lambda each: each.high,
-    "chance": lambda each: each.chance,
-    "p": lambda each: each.p,
-}
-_DIFFERENCE: dict[str, Callable[[Difference], float]] = {
-    "untrained": lambda each: each.score,
-    "share": lambda each: each.share,
-    "share_untrained": lambda each: each.untrained,
-    "gain": lambda each: each.gain,
-    "gain_low": lambda each: each.low,
-    "gain_high": lambda each: each.high,
-    "p_learned": lambda each: each.p,
-}
-_USE: dict[str, Callable[[Use], float]] = {
-    "effect": lambda each: each.effect,
-    "control": lambda each: each.control,
-    "worst_control": lambda each: each.worst,
-    "effect_low": lambda each: each.low,
-    "effect_high": lambda each: each.high,
-    "ablation": lambda each: each.ablation,
-    "p_used": lambda each: each.p,
-}
-
-
 def _columns(table: Sequence[Row]) -> dict[str, list[Any]]:
-    nan = float("nan")
-    return {
-        **{name: [of(row.alignment) for row in table] for name, of in _ALIGNMENT.items()},
-        "p_corrected": [row.p_corrected for row in table],
-        **{name: [of(row.difference) if row.difference else nan for row in table] for name, of in _DIFFERENCE.items()},
-        "site": [row.use.site if row.use else "" for row in table],
-        **{name: [of(row.use) if row.use else nan for row in table] for name, of in _USE.items()},
-        "controls": [row.use.drawn if row.use else 0 for row in table],
+    columns: dict[str, list[Any]] = {name: [read(row) for row in table] for name, read in _OF_ROWS.items()}
+    for name, of in _OF_DIFFERENCES.items():
+        columns[name] = [_NAN if row.difference is None else of(row.difference) for row in table]
+    for name, (of_use, absent) in _OF_USES.items():
+        columns[name] = [absent if row.use is None else of_use(row.use) for row in table]
+    return columns | {
         "verdict_aligned": [str(row.aligned) for row in table],
         "verdict_learned": [str(row.learned) for row in table],
         "verdict_used": [str(row.used) for row in table],

@@ -142,15 +142,25 @@ def _read(name: str, array: np.ndarray) -> tuple[Feature, ...]:
 def _objects(name: str, array: np.ndarray) -> tuple[Feature, ...]:
     """Columns of strings, of numbers with None, of pandas' missing values."""
     present = np.array([value is not None and value == value and str(value) != "<NA>" for value in array])
-    kept = [value for value, there in zip(array, present, strict=True) if there]
-    if kept and all(isinstance(value, bool | np.bool_) for value in kept):
-        values = np.array([float(bool(v)) if there else 0.0 for v, there in zip(array, present, strict=True)])
-        return (_feature(name, name, "binary", values, present),)
-    if kept and all(isinstance(value, int | float | np.integer | np.floating) for value in kept):
-        numbers = np.array([float(v) if there else np.nan for v, there in zip(array, present, strict=True)])
-        whole = all(isinstance(value, int | np.integer) for value in kept)
-        return _classes(name, np.where(present, numbers, 0), present) if whole else _read(name, numbers)
-    return _classes(name, np.array([str(v) if there else "" for v, there in zip(array, present, strict=True)]), present)
+    kept = list(array[present])
+    if _all(kept, (bool, np.bool_)):
+        return (_feature(name, name, "binary", _filled(kept, present, 0.0), present),)
+    if _all(kept, (int, np.integer)):
+        return _classes(name, _filled(kept, present, 0.0), present)
+    if _all(kept, (int, float, np.integer, np.floating)):
+        return _read(name, _filled(kept, present, np.nan))
+    return _classes(name, _filled([str(value) for value in kept], present, ""), present)
+
+
+def _all(values: Sequence[Any], kinds: tuple[type, ...]) -> bool:
+    return bool(values) and all(isinstance(value, kinds) for value in values)
+
+
+def _filled(kept: Sequence[Any], present: np.ndarray, absent: float | str) -> np.ndarray:
+    """The kept values at their places, `absent` at the others."""
+    values = np.full(len(present), absent, dtype=object)
+    values[present] = kept
+    return values.astype(np.str_ if isinstance(absent, str) else np.float64)
 
 
 def _classes(name: str, values: np.ndarray, present: np.ndarray) -> tuple[Feature, ...]:

@@ -134,9 +134,14 @@ def _guessed(tensors: Sequence[Tensor], inputs: Inputs, named: tuple[str, ...]) 
         return _rows(first)
     if not first.is_floating_point():
         return _tokens(first, inputs, None) if first.ndim == 2 and first.dtype != torch.bool else None
+    return _guessed_numbers(first)
+
+
+def _guessed_numbers(first: Tensor) -> Shown | None:
+    """Few columns, many columns, long series of few lines."""
     if first.ndim == 2:
-        return _rows(first) if shape[1] <= MOST_COLUMNS else _lines(first)
-    if first.ndim == 3 and shape[2] <= _MOST_LINES and shape[1] > shape[2]:
+        return _rows(first) if first.shape[1] <= MOST_COLUMNS else _lines(first)
+    if first.ndim == 3 and first.shape[2] <= _MOST_LINES and first.shape[1] > first.shape[2]:
         return _lines(first)
     return None
 

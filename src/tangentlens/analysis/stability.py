@@ -27,6 +27,11 @@ from tangentlens.progress import Progress
 from tangentlens.statistics.subspace_nulls import random_overlap_mean
 from tangentlens.store.tables import Column, table_parts
 
+_COLUMNS = (
+    "group", "mode", "residual", "cosine", "reproducibility", "space_first", "space_last", "space_overlap",
+    "random_overlap", "leading_overlap", "leading_random",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Reproduced:
@@ -151,21 +156,17 @@ def shared_percent(A: Float[Tensor, "N d"], B: Float[Tensor, "N d"]) -> float:
 
 
 def _columns(found: Sequence[Reproduced], groups: Mapping[str, GroupModes], N: int) -> dict[str, Column]:
-    rows = [(each, m) for each in found for m in range(each.count)]
-    sizes = [each.spaces[m][1] - each.spaces[m][0] + 1 for each, m in rows]
-    return {
-        "group": [each.group for each, _ in rows],
-        "mode": [m for _, m in rows],
-        "residual": [float(groups[each.group].residuals[m]) for each, m in rows],
-        "cosine": [float(each.cosines[m]) for each, m in rows],
-        "reproducibility": [float(each.reproducibility[m]) for each, m in rows],
-        "space_first": [each.spaces[m][0] for each, m in rows],
-        "space_last": [each.spaces[m][1] for each, m in rows],
-        "space_overlap": [float(each.blocks[m]) for each, m in rows],
-        "random_overlap": [_random(size, N) for size in sizes],
-        "leading_overlap": [float(each.leading[m]) for each, m in rows],
-        "leading_random": [_random(m + 1, N) for _, m in rows],
-    }
+    rows = [_row(each, mode, groups[each.group], N) for each in found for mode in range(each.count)]
+    return dict(zip(_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
+
+
+def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[str | int | float, ...]:
+    first, last = found.spaces[mode]
+    return (
+        found.group, mode, float(modes.residuals[mode]), float(found.cosines[mode]),
+        float(found.reproducibility[mode]), first, last, float(found.blocks[mode]), _random(last - first + 1, N),
+        float(found.leading[mode]), _random(mode + 1, N),
+    )  # fmt: skip
 
 
 def _random(d: int, N: int) -> float:

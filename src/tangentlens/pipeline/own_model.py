@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ def analyse_model(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress = silent,
-    steps: Sequence[ModelStep] = MODEL_STEPS,
 ) -> Path:
     """Analyse a model and store the run; the folder appears under its name only when complete.
 
@@ -51,7 +49,6 @@ def analyse_model(
         overwrite: replace a complete run, once the new one is complete.
         resume: go on from an interrupted run, keeping its finished steps.
         progress: receives the stages.
-        steps: what is done.
 
     Returns:
         The run folder.
@@ -65,14 +62,14 @@ def analyse_model(
     draft = begin(folder, tomli_w.dumps(description(case, source)), overwrite=overwrite, resume=resume)
     start = time.perf_counter()
     kernels = _kernels(case, draft, progress)
-    possible = [step for step in steps if not step.lacks(case)]
+    possible = [step for step in MODEL_STEPS if not step.lacks(case)]
     parts = [kernel_findings(kernels)]
     for done, step in enumerate(possible):
         progress("steps", done, len(possible))
         parts.append(_done_once(step, case, kernels, draft, progress))
     progress("steps", len(possible), len(possible))
     whole = merged(parts)
-    notes = (*left_out(case, steps), *whole.notes)
+    notes = (*left_out(case, MODEL_STEPS), *whole.notes)
     seconds = time.perf_counter() - start
     write_measurement(draft.partial, _measured(case, whole, notes), seconds)
     return _finish(draft, title or type(subject.model).__name__, seconds)

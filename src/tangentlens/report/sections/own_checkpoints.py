@@ -62,41 +62,40 @@ def _sentence(points: Sequence[Row], times: Sequence[Row]) -> str:
 
 def _curves(run: StoredRun, points: Sequence[Row], total: Sequence[Row], times: Sequence[Row], alt: str) -> Chart:
     steps = [float(row["step"]) for row in points]
-    r2 = run.seeds[0].words.get("checkpoint.performance", ("",))[0] == "r2"
-    performance = "R²" if r2 else "Accuracy, %"
-    panels = [
-        (title, column) for title, column in ((performance, "accuracy"), ("Loss", "loss")) if _any(points, column)
-    ]
-    if not r2 and _any(points, "test_accuracy") and not _any(points, "accuracy"):
-        panels = [(performance, "test_accuracy"), *panels]
-    titles = [title for title, _ in panels] + (
-        ["Share of the kernel, %", "Score: AUROC, R², share of a space"] if total else []
-    )
-    titles = titles or ["Largest eigenvalue"]
+    panels = _panels(points, run.seeds[0].words.get("checkpoint.performance", ("",))[0])
+    shares = ["Share of the kernel, %", "Score: AUROC, R², share of a space"] if total else []
+    titles = [title for title, _ in panels] + shares or ["Largest eigenvalue"]
     figure = stacked(len(titles), titles)
-    for place, (title, column) in enumerate(panels, start=1):
-        columns = {column: "here, on the scoring half"}
-        if title == "Accuracy, %":
-            columns |= {"test_accuracy": "test accuracy, as given", "train_accuracy": "train accuracy, as given"}
-        for dash, (each, name) in enumerate(columns.items()):
-            if _any(points, each):
-                figure.add_trace(_line(steps, [row[each] for row in points], name, INK, dash, place == 1), place, 1)
+    for place, (_, columns) in enumerate(panels, start=1):
+        for dash, (column, name) in enumerate(columns.items()):
+            values = [row[column] for row in points]
+            figure.add_trace(_line(steps, values, name, INK, dash, place == 1), place, 1)
     if not panels and not total:
         figure.add_trace(_line(steps, [row["top_eigenvalue"] for row in points], "largest", INK, 0, False), 1, 1)
     _add_features(figure, steps, total, len(panels) + 1)
-    onset = next((float(row["onset"]) for row in times if math.isfinite(float(row["onset"]))), math.nan)
-    if math.isfinite(onset):
-        mark(
-            figure,
-            onset,
-            f"onset {number(onset, 'epoch')}",
-            color=INK,
-            dash="solid",
-            left=onset > sum(steps) / len(steps),
-        )
+    _mark_onset(figure, steps, times)
     figure.update_xaxes(title_text="step", row=len(titles), col=1)
     figure.update_layout(hovermode="x unified")
     return chart(figure, alt, height=170 * len(titles) + 130, below=120)
+
+
+def _panels(points: Sequence[Row], performance: str) -> list[tuple[str, dict[str, str]]]:
+    """The title of each panel about performance, and its columns with their names; those that hold something."""
+    here = "here, on the scoring half"
+    accuracies = {"accuracy": here, "test_accuracy": "test accuracy, as given",
+                  "train_accuracy": "train accuracy, as given"}  # fmt: skip
+    first = ("R²", {"accuracy": here}) if performance == "r2" else ("Accuracy, %", accuracies)
+    wanted = (first, ("Loss", {"loss": here}))
+    held = [(title, {column: name for column, name in columns.items() if _any(points, column)})
+            for title, columns in wanted]  # fmt: skip
+    return [(title, columns) for title, columns in held if columns]
+
+
+def _mark_onset(figure: go.Figure, steps: Sequence[float], times: Sequence[Row]) -> None:
+    onset = next((float(row["onset"]) for row in times if math.isfinite(float(row["onset"]))), math.nan)
+    if math.isfinite(onset):
+        left = onset > sum(steps) / len(steps)
+        mark(figure, onset, f"onset {number(onset, 'epoch')}", color=INK, dash="solid", left=left)
 
 
 def _add_features(figure: go.Figure, steps: list[float], total: Sequence[Row], panel: int) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
 
@@ -115,16 +115,21 @@ def _doses(rows: Sequence[Row], effect: str, alt: str) -> Chart:
     figure = stacked(len(sites), [_site(site) for site in sites])
     names = list(dict.fromkeys(str(row["what"]) for row in rows))
     for place, site in enumerate(sites, start=1):
-        own = [row for row in rows if row["site"] == site]
-        for hue, what in enumerate(names):
-            some = [row for row in own if row["what"] == what]
-            figure.add_trace(_line(some, "effect", what, HUES[hue % len(HUES)], "solid", place == 1), row=place, col=1)
-        one = [row for row in own if row["what"] == own[0]["what"]]
-        for column, name, dash in (("control_mean", "random functions", "dot"), ("pca", "principal component", "dash")):
-            figure.add_trace(_line(one, column, name, INK, dash, place == 1), row=place, col=1)
+        for line in _dose_lines([row for row in rows if row["site"] == site], names, place == 1):
+            figure.add_trace(line, row=place, col=1)
     figure.update_xaxes(type="log", tickformat="~g", matches=None, showticklabels=True, dtick="D2")
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     return chart(figure, f"{effect} by shifts of growing length. {alt}", height=200 * len(sites) + 100)
+
+
+def _dose_lines(rows: Sequence[Row], names: Sequence[str], legend: bool) -> Iterator[go.Scatter]:
+    """The lines of one site: every mode's, then the controls of the first."""
+    of = {name: [row for row in rows if row["what"] == name] for name in names}
+    for hue, name in enumerate(names):
+        yield _line(of[name], "effect", name, HUES[hue % len(HUES)], "solid", legend)
+    first = of[str(rows[0]["what"])]
+    yield _line(first, "control_mean", "random functions", INK, "dot", legend)
+    yield _line(first, "pca", "principal component", INK, "dash", legend)
 
 
 def _line(rows: Sequence[Row], column: str, name: str, color: str, dash: str, legend: bool) -> go.Scatter:
