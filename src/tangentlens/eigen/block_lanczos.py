@@ -37,7 +37,6 @@ def block_lanczos(
     tol: float,
     *,
     block: int | None = None,
-    capacity: int | None = None,
     start: Float[Tensor, "n s"] | None = None,
     max_products: int | None = None,
     seed: int = 0,
@@ -60,8 +59,6 @@ def block_lanczos(
         k: number of eigenpairs, 1 <= k <= n.
         tol: relative residual that counts as converged.
         block: columns multiplied at once; by default `block_size(k)`.
-        capacity: most basis vectors held at once, raised to 2 k + 8 blocks or to n; by default
-            `basis_capacity`.
         start: (n, s) approximate eigenvectors; need not be orthonormal nor as many as k.
         max_products: columns multiplied by K in all, the k of the residuals included, at least 2 k; by default
             2 n + k.
@@ -74,7 +71,7 @@ def block_lanczos(
     block = min(block or block_size(k), n)
     columns = None if start is None else start.detach().to(float64_device(op)).to(torch.float64)
     widest = block if columns is None else max(block, columns.shape[1] + _PROBE_COLUMNS)
-    space = KrylovSpace(op, min(n, max(capacity or basis_capacity(n, k, widest), 2 * k + 8 * widest)), seed)
+    space = KrylovSpace(op, basis_capacity(n, k, widest), seed)
     task = _Task(k, tol, block, 2 * n if max_products is None else max_products - k, progress)
     pairs = _search(space, task, columns)
     vectors = space.vectors(pairs.coefficients)
