@@ -59,6 +59,14 @@ T = normal(N, 3, 4, seed=21)
 MASK = torch.tensor([True, False, True, True])
 W3 = (4, 3)
 
+
+def same_length(x: Tensor, w: Tensor) -> Tensor:
+    """A convolution with an even kernel, padded by one more on the right than on the left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch copies the input
+        return functional.conv1d(x, w, padding="same")
+
+
 # calls that rules explain: name -> (forward, shapes of the parameters, input)
 KNOWN: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], Tensor]] = {
     "mul by keyword": (lambda x, w: torch.mul(input=x, other=w), [(4,)], X),
@@ -134,6 +142,7 @@ KNOWN: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], Tensor]] = 
         T,
     ),
     "grouped convolution": (lambda x, w, b: functional.conv1d(x, w, b, groups=2), [(4, 2, 2), (4,)], T.mT.contiguous()),
+    "convolution of the same length": (same_length, [(2, 4, 2)], T.mT.contiguous()),
     "padded convolution": (
         lambda x, w: functional.conv1d(functional.pad(x, (1, 2), mode="circular"), w),
         [(2, 3, 3)],
