@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import plain, several
+from tangentlens.report.numbers import several
 from tangentlens.store import StoredRun
 from tangentlens.store.tables import read_table
 
@@ -50,7 +50,7 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return ""
     decimals = 1 if row["metric"] == "overlap" else 2
-    return f"{plain(float(row['score']), decimals=decimals)}, {plain(float(row['share']), decimals=1)} %"
+    return f"{float(row['score']):.{decimals}f}, {float(row['share']):.1f} %"
 
 
 def _held(run: StoredRun) -> bool:
