@@ -157,7 +157,7 @@ def shared_percent(A: Float[Tensor, "N d"], B: Float[Tensor, "N d"]) -> float:
 
 def _columns(found: Sequence[Reproduced], groups: Mapping[str, GroupModes], N: int) -> dict[str, Column]:
     rows = [_row(each, mode, groups[each.group], N) for each in found for mode in range(each.count)]
-    return dict(zip(_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
+    return {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
 
 
 def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[str | int | float, ...]:

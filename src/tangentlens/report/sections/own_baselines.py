@@ -92,7 +92,7 @@ def _spread(row: Row, columns: tuple[str, str, str], decimals: int) -> str:
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.method" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.method" in run.seeds[0].words
 
 
-SECTION = Section("own-baselines", "Against other methods", _build, when=_held)
+SECTION = Section("methods", "Against other methods", _build, when=_held)

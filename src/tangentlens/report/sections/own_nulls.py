@@ -54,7 +54,7 @@ def _cell(row: Row | None) -> str:
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.null" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.null" in run.seeds[0].words
 
 
-SECTION = Section("own-nulls", "Under null models", _build, when=_held)
+SECTION = Section("null-models", "Under null models", _build, when=_held)

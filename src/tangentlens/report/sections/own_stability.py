@@ -14,8 +14,8 @@ _NOTE = (
     "two sets of functions are compared. Single: cosine with the most similar single mode of the other half. In the "
     "span: cosine with the span of all its leading modes. Modes whose eigenvalues lie close mix, so that only their "
     "space returns: the block is the modes between two gaps of the spectrum, its overlap the percent that the two "
-    "halves' blocks share, beside that of random subspaces of the same dimension. The kernels of single groups are in the "
-    'run\'s table "stability".'
+    "halves' blocks share, beside that of random subspaces of the same dimension. The run's table stability holds the "
+    "kernels of single groups too."
 )
 Row = dict[str, str | float | int]
 
@@ -32,8 +32,9 @@ def _sentence(rows: Sequence[Row]) -> str:
     single = sum(float(row["cosine"]) >= _LEAST for row in rows)
     spanned = sum(float(row["reproducibility"]) >= _LEAST for row in rows)
     return (
-        f"Of the {several(len(rows), 'leading mode')} of {_kernel(str(rows[0]['group']))}, {single} have a single counterpart "
-        f"among those of another half of the inputs (cosine at least {_LEAST:g}), and {spanned} lie in their span."
+        f"Of the {several(len(rows), 'leading mode')} of {_kernel(str(rows[0]['group']))}, {single} have a single "
+        f"counterpart among those of another half of the inputs (cosine at least {_LEAST:g}), and {spanned} lie in "
+        "their span."
     )
 
 
@@ -52,7 +53,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.group" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.group" in run.seeds[0].words
 
 
-SECTION = Section("own-stability", "Would other inputs give the same modes?", _build, when=_held)
+SECTION = Section("stability", "Would other inputs give the same modes?", _build, when=_held)
