@@ -9,6 +9,7 @@ modes with near eigenvalues mix, and only the space that they span returns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -160,7 +161,7 @@ def _columns(found: Sequence[Reproduced], groups: Mapping[str, GroupModes], N: i
     return {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
 
 
-def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[str | int | float, ...]:
+def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[Any, ...]:
     first, last = found.spaces[mode]
     return (
         found.group, mode, float(modes.residuals[mode]), float(found.cosines[mode]),

@@ -78,4 +78,4 @@ def _holds(run: StoredRun) -> bool:
     return bool(run.seeds) and "kernel.groups" in run.seeds[0].words
 
 
-SECTION = Section("kernels", "The spectrum of every kernel", _build, when=_holds)
+SECTION = Section("spectrum", "The spectrum of every kernel", _build, when=_holds)
