@@ -31,7 +31,7 @@ def page(run: StoredRun) -> str:
 
 
 def lead(run: StoredRun, name: str) -> str:
-    section = next(section for section in SECTIONS if section.name == name)
+    section = next(section for section in SECTIONS if section.name == name and section.belongs_to(run))
     return " ".join(block.text for block in section.blocks(run) if isinstance(block, Lead))
 
 

@@ -9,6 +9,7 @@ modes with near eigenvalues mix, and only the space that they span returns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -157,10 +158,10 @@ def shared_percent(A: Float[Tensor, "N d"], B: Float[Tensor, "N d"]) -> float:
 
 def _columns(found: Sequence[Reproduced], groups: Mapping[str, GroupModes], N: int) -> dict[str, Column]:
     rows = [_row(each, mode, groups[each.group], N) for each in found for mode in range(each.count)]
-    return dict(zip(_COLUMNS, (list(column) for column in zip(*rows, strict=True)), strict=True))
+    return {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
 
 
-def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[str | int | float, ...]:
+def _row(found: Reproduced, mode: int, modes: GroupModes, N: int) -> tuple[Any, ...]:
     first, last = found.spaces[mode]
     return (
         found.group, mode, float(modes.residuals[mode]), float(found.cosines[mode]),

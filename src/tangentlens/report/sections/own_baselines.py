@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import listing, plain
+from tangentlens.report.numbers import listing
 from tangentlens.store import StoredRun
 from tangentlens.store.tables import read_table
 
@@ -42,7 +42,10 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 def _best(rows: Sequence[Row]) -> list[Row]:
     """The best row of every method, best method first."""
     ordered = sorted(rows, key=lambda row: -float(row["score"]))
-    return list({str(row["method"]): row for row in reversed(ordered)}.values())[::-1]
+    best: dict[str, Row] = {}
+    for row in ordered:
+        best.setdefault(str(row["method"]), row)
+    return list(best.values())
 
 
 def _sentence(metric: str, rows: Sequence[Row]) -> str:
@@ -52,7 +55,7 @@ def _sentence(metric: str, rows: Sequence[Row]) -> str:
     if own is None:
         return f"{title}: the kernel's modes have none."
     rivals = [row for row in rows if row["sees"] == "nothing" and row is not own]
-    words = [f"{title}: {plain(float(own['score']), decimals=decimals)} for the kernel's modes."]
+    words = [f"{title}: {float(own['score']):.{decimals}f} for the kernel's modes."]
     for verdict, what in (
         ("holds", "The kernel scores higher than {}."),
         ("undecided", "It does not separate from {}."),
@@ -85,12 +88,11 @@ def _spread(row: Row, columns: tuple[str, str, str], decimals: int) -> str:
     value, low, high = (float(row[column]) for column in columns)
     if not math.isfinite(value):
         return ""
-    between = f"{plain(low, decimals=decimals)} to {plain(high, decimals=decimals)}"
-    return f"{plain(value, decimals=decimals)} ({between})"
+    return f"{value:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.method" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.method" in run.seeds[0].words
 
 
-SECTION = Section("own-baselines", "Against other methods", _build, when=_held)
+SECTION = Section("methods", "Against other methods", _build, when=_held)

@@ -174,7 +174,7 @@ def _short(name: str) -> str:
 
 
 def _held(run: StoredRun) -> bool:
-    return run.has("checkpoint.step") and "table.checkpoints" in run.seeds[0].words
+    return bool(run.seeds) and run.has("checkpoint.step") and "table.checkpoints" in run.seeds[0].words
 
 
 SECTION = Section("checkpoints", "Along training", _build, when=_held)

@@ -31,7 +31,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
 
 
 def _held(run: StoredRun) -> bool:
-    return "table.checks" in run.seeds[0].words
+    return bool(run.seeds) and "table.checks" in run.seeds[0].words
 
 
 SECTION = Section("checks", "Checks", _build, when=_held)

@@ -225,7 +225,7 @@ def _signed(row: Row, unit: str) -> str:
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.verdict" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.verdict" in run.seeds[0].words
 
 
-SECTION = Section("own-interventions", "Do the modes matter?", _build, when=_held)
+SECTION = Section("ablations", "Do the modes matter?", _build, when=_held)

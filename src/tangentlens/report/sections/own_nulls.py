@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tangentlens.report.blocks import Block, Lead, Note, Section, Table
-from tangentlens.report.numbers import plain, several
+from tangentlens.report.numbers import several
 from tangentlens.store import StoredRun
 from tangentlens.store.tables import read_table
 
@@ -50,11 +50,11 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return ""
     decimals = 1 if row["metric"] == "overlap" else 2
-    return f"{plain(float(row['score']), decimals=decimals)}, {plain(float(row['share']), decimals=1)} %"
+    return f"{float(row['score']):.{decimals}f}, {float(row['share']):.1f} %"
 
 
 def _held(run: StoredRun) -> bool:
-    return f"table.{_NAME}.null" in run.seeds[0].words
+    return bool(run.seeds) and f"table.{_NAME}.null" in run.seeds[0].words
 
 
-SECTION = Section("own-nulls", "Under null models", _build, when=_held)
+SECTION = Section("null-models", "Under null models", _build, when=_held)
