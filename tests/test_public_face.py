@@ -37,7 +37,7 @@ def test_the_command_line_says_what_it_can_do_without_torch(option):
     script = f"import sys; sys.argv = 'tangentlens {option}'.split()\nfrom tangentlens.cli import main\nmain()"
     loaded = loaded_by(script)
     assert not (HEAVY - {"pydantic"}) & loaded  # typer asks pydantic about the types of a command's options
-    light = ("tangentlens", "tangentlens.errors", "tangentlens.progress")
+    light = ("tangentlens", "tangentlens.errors", "tangentlens.progress", "tangentlens.progress.listeners")
     assert {name for name in of_ours(loaded) if not name.startswith("tangentlens.cli")} <= set(light)
 
 

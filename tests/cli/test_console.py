@@ -5,10 +5,9 @@ import pytest
 import typer
 from rich.console import Console
 
-from tangentlens.cli import console
 from tangentlens.cli.console import Terminal, listening, reporting, start_logging
 from tangentlens.errors import InvalidInputError, MissingExtraError, NumericalError, StoreError
-from tangentlens.progress import silent
+from tangentlens.progress import listeners, silent
 
 
 def terminal(*, tty: bool = False, **options: bool) -> tuple[Terminal, io.StringIO, io.StringIO]:
@@ -53,7 +52,7 @@ def test_progress_is_bars_on_a_terminal_lines_elsewhere_and_nothing_if_quiet(mon
         progress("work", 0, 3)
     assert "work" in err.getvalue()
 
-    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(listeners, "_SECONDS_BETWEEN_LINES", 0.0)
     at, _, err = terminal()
     with listening(at) as progress:
         progress("work", 1, 3)
