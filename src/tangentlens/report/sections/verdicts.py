@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from tangentlens.report.blocks import Block, Chart, Charts, Lead, Note, Section, Table, Tile, Tiles
 from tangentlens.report.charts import HUES, INK, SEQUENTIAL, SOFT, chart, single
-from tangentlens.report.numbers import listing, plain
+from tangentlens.report.numbers import listing
 from tangentlens.store import StoredRun
 from tangentlens.store.tables import read_table, table_names
 
@@ -16,10 +16,10 @@ _WORDS = {"holds": "yes", "does not hold": "no", "undecided": "undecided", "not 
 _METRICS = {"auroc": "AUROC", "r2": "R²", "overlap": "overlap"}
 _HOW = (
     "Aligned: the best mode, chosen with its sign on one half of the inputs, goes with the feature on the other half "
-    "beyond permutations that repeat the choice. Learned: more of the kernel goes along the feature than in the "
-    "untrained network. Used: exchanging the feature's direction between inputs costs more than exchanging matched "
-    "random ones by the same lengths. Yes and no need a 95 % interval on one side and, for yes, p ≤ 0.05 after Holm's "
-    "correction over the table; all else is undecided."
+    "beyond permutations that repeat the choice. Learned: training raised the kernel along the feature by more than "
+    "along matched random functions, or than in untrained networks. Used: exchanging the feature's direction between "
+    "inputs costs more than exchanging matched random ones, by the same lengths and by their own. Yes and no need a 95 % interval "
+    "on one side and, for yes, p ≤ 0.05 after Holm's correction over the table; all else is undecided."
 )
 
 _Row = dict[str, str | float | int]
@@ -194,7 +194,10 @@ def _cells(row: _Row, lives: str) -> tuple[str, ...]:
 
 
 def _number(value: str | float | int) -> str:
-    return plain(float(value), decimals=2) if np.isfinite(float(value)) else ""
+    number = float(value)
+    if not np.isfinite(number):
+        return ""
+    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.3f}"
 
 
 def _p(p: float) -> str:
