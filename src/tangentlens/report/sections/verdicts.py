@@ -18,8 +18,9 @@ _HOW = (
     "Aligned: the best mode, chosen with its sign on one half of the inputs, goes with the feature on the other half "
     "beyond permutations that repeat the choice. Learned: training raised the kernel along the feature by more than "
     "along matched random functions, or than in untrained networks. Used: exchanging the feature's direction between "
-    "inputs costs more than exchanging matched random ones, by the same lengths and by their own. Yes and no need a 95 % interval "
-    "on one side and, for yes, p ≤ 0.05 after Holm's correction over the table; all else is undecided."
+    "inputs costs more than exchanging matched random ones, by the same lengths and by their own. Yes and no need "
+    "a 95 % interval on one side and, for yes, p ≤ 0.05 after Holm's correction over the table; all else is "
+    "undecided."
 )
 
 _Row = dict[str, str | float | int]
