@@ -6,9 +6,10 @@ import torch
 from sklearn.metrics import r2_score, roc_auc_score
 
 from tangentlens.alignment.overlap import subspace_overlap
-from tangentlens.analysis.alignment import align, bootstrap_weights, jackknife_spread
+from tangentlens.analysis.alignment import align
 from tangentlens.analysis.features import read_features
 from tangentlens.analysis.kernel_modes import GroupModes
+from tangentlens.analysis.resampling import bootstrap_weights, jackknife_spread
 from tangentlens.analysis.scoring import choose, held_out, resampled
 from tangentlens.analysis.subject import Split
 

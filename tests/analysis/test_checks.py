@@ -21,7 +21,7 @@ AUTOGRAD, SECOND, ALONE, TWICE, ADJOINT, FOUND = (
 
 
 class Drifting(nn.Module):
-    """Adds a little to its outputs at every call once told to."""
+    """Adds a little to its outputs at every call once asked to."""
 
     def __init__(self):
         super().__init__()

@@ -1,6 +1,5 @@
 """The cards of a language model's run in a real browser, where there is one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from tangentlens.report import build_report
-from tests.support.chromium import BROWSER, DRIVER, Page, browse
+from tests.support.chromium import BROWSER, DRIVER, Page
 from tests.support.synthetic_language_run import (
     FULL,
     Size,
@@ -38,21 +37,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(store_language_run(tmp_path_factory.mktemp("small") / "run"))
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browse() as opened:
-        yield opened
-
-
-@pytest.fixture
-def quiet(page: Page) -> Iterator[Page]:
-    """A page that must neither complain nor ask for anything but files."""
-    page.requests(), page.log("browser")
-    yield page
-    assert page.log("browser") == []
-    assert [url for url in page.requests() if not url.startswith(("data:", "chrome:", "file:"))] == []
 
 
 def choose(page: Page, label: str, value: str) -> None:

@@ -1,6 +1,5 @@
 """The cards of any model in a real browser, where there is one."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from tests.report.test_cards_browser import choose, every, names, open_card
 from tests.support import mode_runs
-from tests.support.chromium import BROWSER, DRIVER, Page, browse
+from tests.support.chromium import BROWSER, DRIVER
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="chromium and chromedriver are not both on PATH"
@@ -24,21 +23,6 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         / "report.html"
         for kind in KINDS
     }
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browse() as opened:
-        yield opened
-
-
-@pytest.fixture
-def quiet(page: Page) -> Iterator[Page]:
-    """A page that must neither complain nor ask for anything but files."""
-    page.requests(), page.log("browser")
-    yield page
-    assert page.log("browser") == []
-    assert [url for url in page.requests() if not url.startswith(("data:", "chrome:", "file:"))] == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

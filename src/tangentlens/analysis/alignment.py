@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import centred_basis
 from tangentlens.alignment.ranking import rank
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.kernel_modes import GroupModes
+from tangentlens.analysis.resampling import bootstrap_weights, jackknife_spread
 from tangentlens.analysis.scoring import (
     METRICS,
     Choice,
+    auroc_excess,
     choose,
     correlation,
     held_out,
@@ -31,7 +33,6 @@ from tangentlens.analysis.subject import Split
 from tangentlens.statistics.auroc_inference import auroc_inference
 
 _CHUNK = 2**23  # numbers of permuted features held at a time
-_BLOCKS = 20  # of the jackknife of an overlap
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,13 @@ def align(
     """
     found: list[Alignment] = []
     for feature in features:
-        choices = {} if feature.kind == "space" else {
-            name: choose(each.vectors, feature, halves) for name, each in groups.items()
-        }  # fmt: skip
-        p = _permutation_p(groups, feature, choices, halves, permutations, generator)
+        choices: dict[str, Choice] = {}
+        if feature.kind == "space":
+            statistics = _space_statistics(groups, feature, permutations, generator)
+        else:
+            choices = {name: choose(each.vectors, feature, halves) for name, each in groups.items()}
+            statistics = _chosen_statistics(groups, feature, choices, halves, permutations, generator)
+        p = _permutation_p(statistics, permutations)
         for name, modes in groups.items():
             choice = choices.get(name)
             score, low, high = _interval(modes, feature, choice, halves, resamples, generator)
@@ -124,51 +128,17 @@ def _interval(
     return held_out(modes.vectors, feature, choice, halves), low, high
 
 
-def bootstrap_weights(n: int, resamples: int, generator: Generator) -> Float[Tensor, "B n"]:
-    """How often each of n inputs is in each bootstrap sample."""
-    drawn = torch.randint(n, (resamples, n), generator=generator)
-    return torch.zeros(resamples, n, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(resamples, n, dtype=torch.float64)
-    )
+Statistics = tuple[dict[str, float], Iterator[dict[str, Tensor]]]
 
 
-def jackknife_spread(statistic: Callable[[Tensor], float], rows: Int[Tensor, " n"], generator: Generator) -> float:
-    """Standard error of a statistic of rows, from leaving out one of some random blocks at a time.
-
-    With g blocks and s_b the statistic without block b, sqrt((g - 1) / g sum (s_b - mean)^2).
-    """
-    blocks = min(_BLOCKS, len(rows))
-    shuffled = rows[torch.randperm(len(rows), generator=generator)]
-    values = torch.tensor(
-        [statistic(torch.cat([shuffled[:start], shuffled[end:]])) for start, end in _block_ends(len(rows), blocks)],
-        dtype=torch.float64,
-    )
-    return float(((blocks - 1) / blocks * (values - values.mean()).square().sum()).sqrt())
-
-
-def _block_ends(n: int, blocks: int) -> list[tuple[int, int]]:
-    return [(n * b // blocks, n * (b + 1) // blocks) for b in range(blocks)]
-
-
-def _permutation_p(
-    groups: Mapping[str, GroupModes],
-    feature: Feature,
-    choices: Mapping[str, Choice],
-    halves: Split,
-    permutations: int,
-    generator: Generator,
-) -> dict[str, float]:
+def _permutation_p(statistics: Statistics, permutations: int) -> dict[str, float]:
     """(1 + orders in which the feature scores at least as high) / (1 + orders), for each group."""
-    test = _space_statistics if feature.kind == "space" else _chosen_statistics
-    own, drawn = test(groups, feature, choices, halves, permutations, generator)
-    reached = dict.fromkeys(groups, 0)
+    own, drawn = statistics
+    reached = dict.fromkeys(own, 0)
     for each in drawn:
         for name, values in each.items():
             reached[name] += int((values >= own[name] - 1e-12 * max(1.0, abs(own[name]))).sum())
     return {name: (1 + count) / (1 + permutations) for name, count in reached.items()}
-
-
-Statistics = tuple[dict[str, float], Iterator[dict[str, Tensor]]]
 
 
 def _chosen_statistics(
@@ -181,11 +151,11 @@ def _chosen_statistics(
 ) -> Statistics:
     """The signed score on the scoring half, chosen on the other, of the feature and of its permutations."""
     binary = feature.kind == "binary"
+    measure: Callable[..., Tensor] = auroc_excess if binary else correlation
     sides = [rows_of(feature, rows) for rows in (halves.train, halves.test)]
     columns = torch.cat([each.vectors for each in groups.values()], dim=1)
     targets = [feature.values[rows, 0] for rows in sides]
-    tables = [_ranks(columns[rows]) if binary else columns[rows] for rows in sides]
-    measure = _excess if binary else correlation
+    tables = [rank(columns[rows]) if binary else columns[rows] for rows in sides]
     on_test = measure(tables[1], targets[1][:, None])[:, 0]
     starts = _starts(groups)
     own = {name: choice.sign * float(on_test[starts[name] + choice.mode]) for name, choice in choices.items()}
@@ -204,16 +174,6 @@ def _chosen_statistics(
     return own, drawn()
 
 
-def _ranks(columns: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    return rank(columns).midranks.T.contiguous()
-
-
-def _excess(midranks: Float[Tensor, "n k"], labels: Float[Tensor, "n P"]) -> Float[Tensor, "k P"]:
-    positives = labels.sum(dim=0)
-    found: Tensor = midranks.T @ labels / (positives * (len(labels) - positives))
-    return found
-
-
 def _best(chosen: Float[Tensor, "k P"], scored: Float[Tensor, "m P"]) -> Float[Tensor, " P"]:
     """The score of the row that is largest in absolute value where it is chosen, with the sign that it has there."""
     best = chosen.abs().argmax(dim=0, keepdim=True)
@@ -223,8 +183,6 @@ def _best(chosen: Float[Tensor, "k P"], scored: Float[Tensor, "m P"]) -> Float[T
 def _space_statistics(
     groups: Mapping[str, GroupModes],
     feature: Feature,
-    _choices: Mapping[str, Choice],
-    _halves: Split,
     permutations: int,
     generator: Generator,
 ) -> Statistics:

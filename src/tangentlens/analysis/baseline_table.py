@@ -17,7 +17,7 @@ from tangentlens.analysis.sparse_probes import SparseProbe, interval, sparse_pro
 from tangentlens.progress import Progress
 from tangentlens.records import Figure
 from tangentlens.statistics.claims import LEAST, verdict
-from tangentlens.statistics.corrections import holm
+from tangentlens.statistics.corrections import holm_of_known
 from tangentlens.store.tables import Column, table_parts
 
 MEANS = "baselines.means"
@@ -149,13 +149,12 @@ def _least(row: Row) -> float:
 
 def _corrected(rows: Sequence[Row]) -> list[float]:
     """Holm's p over all rows that are compared; NaN for the others."""
-    found = [float("nan")] * len(rows)
-    known = [i for i, row in enumerate(rows) if row.difference and math.isfinite(row.difference.value)]
-    if known:
-        p = [p_above(difference, _least(rows[i])) for i in known if (difference := rows[i].difference)]
-        for place, value in zip(known, holm(torch.tensor(p, dtype=torch.float64)).tolist(), strict=True):
-            found[place] = value
-    return found
+    return holm_of_known(
+        [
+            p_above(row.difference, _least(row)) if row.difference and math.isfinite(row.difference.value) else math.nan
+            for row in rows
+        ]
+    )
 
 
 def _verdict(row: Row, corrected: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -159,8 +160,14 @@ class Case:
             variance = (self.outputs - self.outputs.mean(dim=0)).square().sum(dim=1).mean().clamp_min(1e-30)
             change: Tensor = (outputs - self.outputs).square().sum(dim=1) / variance
             return change
-        targets = self.targets.to(self.outputs.device)
-        return self.example_loss(outputs, targets) - self.example_loss(self.outputs, targets)
+        return self.example_loss(outputs, self.targets.to(self.outputs.device)) - self._losses
+
+    @cached_property
+    def _losses(self) -> Float[Tensor, " N"]:
+        """The loss of each input as the model stands."""
+        assert self.example_loss is not None
+        assert self.targets is not None
+        return self.example_loss(self.outputs, self.targets.to(self.outputs.device))
 
     def generator(self, purpose: str) -> torch.Generator:
         """A source of random numbers of its own for one purpose."""

@@ -8,7 +8,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis
-from tangentlens.analysis.alignment import bootstrap_weights
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.checkpoint_states import Checkpoint, read_checkpoints
 from tangentlens.analysis.features import Feature
@@ -16,6 +15,7 @@ from tangentlens.analysis.findings import Arrays, Findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
 from tangentlens.analysis.learned import share
 from tangentlens.analysis.performance import fits, performance, performance_name
+from tangentlens.analysis.resampling import bootstrap_weights
 from tangentlens.analysis.scoring import choose, held_out, space_overlap
 from tangentlens.analysis.transitions import FeatureTransition, feature_transition
 from tangentlens.eigen.tracking import ModeTracks, track_modes

@@ -1,4 +1,4 @@
-"""The step that looks at every mode without being told what to look for: its extremes, its kin, what may explain it."""
+"""The step that looks at every mode without a feature given: its extremes, its kin, what may explain it."""
 
 import math
 from collections.abc import Mapping, Sequence

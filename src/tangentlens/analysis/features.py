@@ -204,9 +204,3 @@ def _untestable(feature: Feature) -> str:
     elif bool((there.amax(dim=0) == there.amin(dim=0)).all()):
         return "it is the same for every input"
     return ""
-
-
-def columns_of(features: Sequence[Feature], kinds: tuple[Kind, ...]) -> Float[Tensor, "N F"]:
-    """The values of the one-column features of some kinds, side by side."""
-    chosen = [feature.values for feature in features if feature.kind in kinds]
-    return torch.cat(chosen, dim=1) if chosen else torch.zeros(0, 0, dtype=torch.float64)

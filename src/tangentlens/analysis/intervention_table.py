@@ -81,8 +81,8 @@ def interventions(case: Case, kernels: KernelModes, progress: Progress) -> Findi
 def _findings(bench: Bench, families: Sequence[list[Trial]], edits: list[Trial], *, narrow: bool) -> Findings:
     case = bench.case
     resamples, generator = case.options.resamples, case.generator("intervals of interventions")
-    judged = [(family, evidence(family, resamples, generator)) for family in (*families, edits)]
-    ablations, shifts, last = [list(zip(*pair, strict=True)) for pair in judged]
+    tested = [(family, evidence(family, resamples, generator)) for family in (*families, edits)]
+    ablations, shifts, last = [list(zip(*pair, strict=True)) for pair in tested]
     arrays, words = table_parts("interventions", _columns([*ablations, *shifts], _LABELS, _NUMBERS))
     more, names = table_parts("weight_edits", _columns(last, _EDIT_LABELS, _EDIT_NUMBERS))
     words |= {"interventions.performance": (bench.meter.name,), "interventions.loss": (case.loss,)}

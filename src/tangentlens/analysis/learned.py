@@ -25,9 +25,10 @@ from scipy import stats
 from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import centred_basis
-from tangentlens.analysis.alignment import Alignment, jackknife_spread
+from tangentlens.analysis.alignment import Alignment
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.kernel_modes import GroupModes
+from tangentlens.analysis.resampling import jackknife_spread
 from tangentlens.analysis.scoring import choose, held_out, space_overlap
 from tangentlens.analysis.subject import Split
 

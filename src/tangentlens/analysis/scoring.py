@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, orthonormal_basis
-from tangentlens.alignment.ranking import rank, weighted_auroc
+from tangentlens.alignment.ranking import Ranking, auroc_of_signs, rank, weighted_auroc
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.subject import Split
 
@@ -44,7 +44,7 @@ def choose(vectors: Float[Tensor, "N k"], feature: Feature, halves: Split) -> Ch
     rows = rows_of(feature, halves.train)
     scores, target = vectors[rows], feature.values[rows, 0]
     if feature.kind == "binary":
-        excess = auroc_excess(scores, target[:, None])[:, 0]
+        excess = auroc_excess(rank(scores), target[:, None])[:, 0]
         mode = int(excess.abs().argmax())
         return Choice(mode, 1 if float(excess[mode]) >= 0 else -1)
     correlations = correlation(scores, target[:, None])[:, 0]
@@ -57,11 +57,9 @@ def choose(vectors: Float[Tensor, "N k"], feature: Feature, halves: Split) -> Ch
     )
 
 
-def auroc_excess(scores: Float[Tensor, "n k"], labels: Float[Tensor, "n P"]) -> Float[Tensor, "k P"]:
-    """AUROC less one half of every score for every label: midranks times labels over the number of pairs."""
-    positives = labels.sum(dim=0)
-    found: Tensor = rank(scores).midranks @ labels / (positives * (len(labels) - positives))
-    return found
+def auroc_excess(ranking: Ranking, labels: Float[Tensor, "n P"]) -> Float[Tensor, "k P"]:
+    """AUROC less one half of every ranked score for every label."""
+    return auroc_of_signs(ranking, labels)[0] - 0.5
 
 
 def correlation(scores: Float[Tensor, "n k"], targets: Float[Tensor, "n P"]) -> Float[Tensor, "k P"]:

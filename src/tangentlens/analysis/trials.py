@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from tangentlens.alignment.overlap import centred_basis
-from tangentlens.analysis.alignment import bootstrap_weights
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.performance import performance, performance_name
+from tangentlens.analysis.resampling import bootstrap_weights, mean_interval
 from tangentlens.controls.interventions.effects import amplitude_kept, relative_change
 from tangentlens.records import Figure
 from tangentlens.statistics.claims import verdict
@@ -145,7 +145,7 @@ def evidence(trials: Sequence[Trial], resamples: int, generator: Generator) -> t
     z = _standardised(means)
     p = _rank(means[:, :1], means[:, 1:])
     corrected = torch.maximum(_rank(z[:, :1], z[:, 1:].amax(dim=0).expand(len(trials), -1)), p)
-    weights = bootstrap_weights(len(trials[0].costs), resamples, generator) / len(trials[0].costs)
+    weights = bootstrap_weights(len(trials[0].costs), resamples, generator)
     return tuple(
         _one(each, means[place], float(p[place]), float(corrected[place]), weights) for place, each in enumerate(trials)
     )
@@ -169,11 +169,11 @@ def _one(
     trial: Trial, means: Float[Tensor, " columns"], p: float, corrected: float, weights: Float[Tensor, "B n"]
 ) -> Evidence:
     effect, controls = float(means[0]), means[1:]
-    low, high = _interval(trial.costs - trial.controls.mean(dim=0), weights)
+    low, high = mean_interval(trial.costs - trial.controls.mean(dim=0), weights)
     principal = below = above = float("nan")
     if trial.principal is not None:
         principal = float(trial.principal.mean())
-        below, above = _interval(trial.costs - trial.principal, weights)
+        below, above = mean_interval(trial.costs - trial.principal, weights)
     sentence = in_words((low, high), trial.least, corrected, (below, above), against=trial.against)
     if float(controls.max()) >= effect > float(controls.mean()):
         sentence += f"; the worst of the {trial.against} does as much"
@@ -181,11 +181,6 @@ def _one(
         effect, float(controls.mean()), float(controls.max()), low, high, principal, below, above, p, corrected,
         sentence,
     )  # fmt: skip
-
-
-def _interval(values: Float[Tensor, " n"], weights: Float[Tensor, "B n"]) -> tuple[float, float]:
-    low, high = (weights @ values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
 
 
 def in_words(

@@ -21,6 +21,7 @@ regression within the choosing half: a choice by the effect itself would have to
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ from torch import Generator, Tensor
 
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.kernel_modes import GroupModes
+from tangentlens.analysis.resampling import bootstrap_weights, mean_interval
 from tangentlens.analysis.subject import Split
 from tangentlens.controls.interventions.directions import span
 from tangentlens.models.sites import Site
@@ -35,6 +37,7 @@ from tangentlens.models.sites import Site
 LEAST = 0.01  # share of the effect of losing a site altogether, below which an effect does not count
 _NEARLY = 0.9  # of the best readout of a feature from any site
 _RIDGE = 0.1  # of a readout, in units of the mean squared length of the centred rows
+_RESAMPLES = 1000  # bootstrap samples of the scoring half
 _REACHED = 5  # controls that reach the effect, after which no more are drawn
 _SEPARATE = 0.05  # share of a feature's part in the modes that must remain beside the other features
 
@@ -47,7 +50,7 @@ class Use:
     """What exchanging one feature's direction did.
 
     Attributes:
-        site: where: `first_readable`.
+        site: where: `Setup.readable`.
         effect: mean cost over the scoring half.
         control: mean over the controls, of the way of moving in which they cost more.
         worst: the largest control of either way.
@@ -56,7 +59,7 @@ class Use:
         p: rank among the controls; not corrected.
         drawn: number of controls.
         ablation: mean cost of projecting the direction out.
-        confounded: names of the features that it cannot be told from; where there are any, nothing else was measured.
+        confounded: names of the features that it cannot be separated from; with any, nothing else was measured.
     """
 
     site: str
@@ -90,46 +93,54 @@ class Setup:
     features: Sequence[Feature]
     controls: int
 
+    @cached_property
+    def readable(self) -> dict[str, str]:
+        """For each feature the first site from which it can be read nearly as well as from the best one."""
+        columns = [each.values[self.halves.train] for each in self.features]
+        scores = {name: readouts(site.values[self.halves.train], columns) for name, site in self.sites.items()}
+        return {each.name: _first_near_best(scores, place) for place, each in enumerate(self.features)}
+
+
+def _first_near_best(scores: Mapping[str, Sequence[float]], place: int) -> str:
+    best = max(each[place] for each in scores.values())
+    return next(name for name, each in scores.items() if each[place] >= (_NEARLY * best if best > 0 else best))
+
 
 def use_of(feature: Feature, modes: GroupModes, setup: Setup, generator: Generator) -> Use:
-    """The effect of a feature's direction, at the site where it stands out, beside its controls."""
+    """The effect of a feature's direction, at the site where it can be read, beside its controls."""
     others = [each for each in setup.features if each.family != feature.family]
-    columns, known = (_columns(chosen, len(feature.values)) for chosen in (others, setup.features))
-    own = _part(feature.values, modes.vectors, columns, setup.halves)
+    N, rows = len(feature.values), setup.halves.train
+    Q = torch.linalg.qr(modes.vectors[rows] - modes.vectors[rows].mean(dim=0)).Q
+    beside, known = (_basis(_columns(chosen, N)[rows]) for chosen in (others, setup.features))
+    own = _part(feature.values[rows], Q, beside)
     if own is None:
         return Use("", confounded=tuple(dict.fromkeys(each.family for each in others)))
-    order = torch.randperm(len(feature.values), generator=generator)
+    order = torch.randperm(N, generator=generator)
 
     def control() -> Tensor:
         while True:
-            shuffled = feature.values[torch.randperm(len(order), generator=generator)]
-            part = _part(shuffled, modes.vectors, known, setup.halves, least=0.0)
+            shuffled = feature.values[torch.randperm(N, generator=generator)]
+            part = _part(shuffled[rows], Q, known, least=0.0)
             if part is not None:
                 return part
 
-    name = first_readable(feature.values, setup)
+    name = setup.readable[feature.name]
     return _at(name, Moves(setup.sites[name], own, order, setup), control, setup, generator)
 
 
-def first_readable(values: Float[Tensor, "N r"], setup: Setup) -> str:
-    """The first site from which a feature can be read nearly as well as from the best one."""
-    scores = {name: readout(site.values[setup.halves.train], values[setup.halves.train])
-              for name, site in setup.sites.items()}  # fmt: skip
-    best = max(scores.values())
-    return next(name for name, score in scores.items() if score >= (_NEARLY * best if best > 0 else best))
-
-
-def readout(Z: Float[Tensor, "n w"], Y: Float[Tensor, "n r"]) -> float:
-    """R^2 on every second row of a ridge regression fitted on the others, all columns together."""
+def readouts(Z: Float[Tensor, "n w"], features: Sequence[Float[Tensor, "n _"]]) -> list[float]:
+    """R^2 of each feature on every second row, of ridge regressions fitted on the others, its columns together."""
     fitted, read = (slice(start, None, 2) for start in (0, 1))
     mean = Z[fitted].mean(dim=0)
     A, B = ((Z[rows] - mean).to(torch.float64) for rows in (fitted, read))
-    targets = Y[fitted] - Y[fitted].mean(dim=0)
+    Y = torch.cat(list(features), dim=1)
+    Y = Y - Y[fitted].mean(dim=0)
     kernel = A @ A.T
     kernel.diagonal().add_(_RIDGE * kernel.diagonal().mean().clamp_min(1e-30))
-    predicted = B @ (A.T @ torch.linalg.solve(kernel, targets))
-    wanted = Y[read] - Y[fitted].mean(dim=0)
-    return 1 - float((wanted - predicted).square().sum() / wanted.square().sum().clamp_min(1e-30))
+    missed = Y[read] - B @ (A.T @ torch.linalg.solve(kernel, Y[fitted]))
+    widths = [each.shape[1] for each in features]
+    pairs = zip(missed.split(widths, dim=1), Y[read].split(widths, dim=1), strict=True)
+    return [1 - float(left.square().sum() / wanted.square().sum().clamp_min(1e-30)) for left, wanted in pairs]
 
 
 def _at(name: str, moves: "Moves", control: Callable[[], Tensor], setup: Setup, generator: Generator) -> Use:
@@ -148,7 +159,7 @@ def _at(name: str, moves: "Moves", control: Callable[[], Tensor], setup: Setup, 
     worst = float(torch.stack(drawn).mean(dim=2).max())
     stronger = means[int(means.mean(dim=1).argmax())]
     least = LEAST * abs(float(moves.lost()[rows].mean()))
-    low, high = _bootstrap(own - stronger - least, generator)
+    low, high = mean_interval(own - stronger - least, bootstrap_weights(len(rows), _RESAMPLES, generator))
     ablation = float(moves.without()[rows].mean())
     return Use(name, effect, float(stronger.mean()), worst, low, high, least, p, len(drawn), ablation)
 
@@ -193,29 +204,29 @@ class Moves:
 
 
 def _part(
-    values: Float[Tensor, "N r"],
-    vectors: Float[Tensor, "N k"],
-    others: Float[Tensor, "N m"],
-    halves: Split,
-    *,
-    least: float = _SEPARATE,
+    values: Float[Tensor, "n r"], Q: Float[Tensor, "n k"], others: Float[Tensor, "n m"], *, least: float = _SEPARATE
 ) -> Float[Tensor, "n r"] | None:
-    """A feature's part in the modes on the choosing half, free of other features.
+    """A feature's part in the span of the modes on the choosing half, free of other features.
 
     None where the other features predict all but a share `least` of its variance.
+
+    Args:
+        values: of the feature.
+        Q, others: orthonormal bases of the centred modes and of the other features.
+        least: share of the variance.
     """
-    rows = halves.train
-    target = values[rows] - values[rows].mean(dim=0)
-    Q = torch.linalg.qr(vectors[rows] - vectors[rows].mean(dim=0)).Q
-    U = _basis(others[rows]) if others.shape[1] else target[:, :0]
-    own = target - U @ (U.T @ target)
+    target = values - values.mean(dim=0)
+    own = target - others @ (others.T @ target)
     part = Q @ (Q.T @ own)
-    part = part - U @ (U.T @ part)
+    part = part - others @ (others.T @ part)
     before, after = float(target.square().sum()), float(own.square().sum())
     return part if after > least * before and float(part.square().sum()) > 1e-12 * before else None
 
 
 def _basis(columns: Float[Tensor, "n m"]) -> Float[Tensor, "n r"]:
+    """Orthonormal basis of the centred columns."""
+    if columns.shape[1] == 0:
+        return columns
     U, sizes, _ = torch.linalg.svd(columns - columns.mean(dim=0), full_matrices=False)
     kept: Tensor = U[:, sizes > 1e-8 * sizes[0]]
     return kept
@@ -228,10 +239,3 @@ def _columns(features: Sequence[Feature], N: int) -> Float[Tensor, "N m"]:
         return torch.zeros(N, 0, dtype=torch.float64)
     columns = torch.cat(chosen, dim=1)
     return (columns - columns.mean(dim=0)) / columns.std(dim=0).clamp_min(1e-12)
-
-
-def _bootstrap(values: Float[Tensor, " n"], generator: Generator, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of a mean."""
-    rows = torch.randint(len(values), (draws, len(values)), generator=generator)
-    low, high = values[rows].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high

@@ -1,17 +1,16 @@
 """The three questions about every feature: is it aligned with modes, was that learned, is it used? One rule for all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 from tangentlens.analysis.alignment import Alignment
 from tangentlens.analysis.learned import Difference
 from tangentlens.analysis.used import Use
 from tangentlens.records import Figure
 from tangentlens.statistics.claims import verdict
-from tangentlens.statistics.corrections import holm
+from tangentlens.statistics.corrections import holm_of_known
 
 Answer = Literal["holds", "does not hold", "undecided", "not done"]
 
@@ -47,9 +46,9 @@ def rows(
     controls. "does not hold" where the interval lies on the other side, "undecided" otherwise, "not done" where
     something was not given.
     """
-    p_aligned = _corrected([each.p for each in alignments])
-    p_learned = _corrected([None if each is None else each.p for each in differences])
-    p_used = _corrected([None if each is None or each.confounded else each.p for each in uses])
+    p_aligned = holm_of_known([each.p for each in alignments])
+    p_learned = holm_of_known([math.nan if each is None else each.p for each in differences])
+    p_used = holm_of_known([math.nan if each is None or each.confounded else each.p for each in uses])
     table = []
     for alignment, difference, use, p_a, p_l, p_u in zip(
         alignments, differences, uses, p_aligned, p_learned, p_used, strict=True
@@ -78,14 +77,3 @@ def _used(use: Use | None, p: float) -> Answer:
 
 def _answer(low: float, high: float, p: float) -> Answer:
     return verdict(Figure((low + high) / 2, (low, high)), p)
-
-
-def _corrected(p: Sequence[float | None]) -> list[float]:
-    """Holm's p-values over those that are there; NaN for the others."""
-    found = [float("nan")] * len(p)
-    known = [place for place, value in enumerate(p) if value is not None]
-    if known:
-        values = torch.tensor([p[place] for place in known], dtype=torch.float64)
-        for place, value in zip(known, holm(values).tolist(), strict=True):
-            found[place] = value
-    return found

@@ -117,15 +117,16 @@ def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:
 def _done_once(step: ModelStep, case: Case, kernels: KernelModes, draft: Draft, progress: Progress) -> Findings:
     """A step's findings: computed and stored, or read where an interrupted run holds them."""
     path = _part(draft, step.name)
-    if not path.exists():
-        start = time.perf_counter()
-        found = step.run(case, kernels, progress)
-        seconds = {f"seconds.{step.name.replace(' ', '_')}": (time.perf_counter() - start, "seconds")}
-        whole = merged((found, Findings(seconds)))
-        write_part(path, _measured(case, whole, whole.notes))
-    stored = read_measurement(path)
-    figures = {key: (value, stored.units.get(key, "")) for key, value in stored.figures.items()}
-    return Findings(figures, dict(stored.arrays), dict(stored.intervals), stored.words, stored.notes)
+    if path.exists():
+        stored = read_measurement(path)
+        figures = {key: (value, stored.units.get(key, "")) for key, value in stored.figures.items()}
+        return Findings(figures, dict(stored.arrays), dict(stored.intervals), stored.words, stored.notes)
+    start = time.perf_counter()
+    found = step.run(case, kernels, progress)
+    seconds = {f"seconds.{step.name.replace(' ', '_')}": (time.perf_counter() - start, "seconds")}
+    whole = merged((found, Findings(seconds)))
+    write_part(path, _measured(case, whole, whole.notes))
+    return whole
 
 
 def _part(draft: Draft, name: str) -> Path:

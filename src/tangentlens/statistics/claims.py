@@ -23,11 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
 from scipy import stats
 
 from tangentlens.records import Figure
-from tangentlens.statistics.corrections import holm
+from tangentlens.statistics.corrections import holm_of_known
 from tangentlens.statistics.intervals import mean_interval
 from tangentlens.store.about import Claim
 from tangentlens.store.figure_keys import ClaimPart
@@ -90,7 +89,7 @@ def evaluate(
     p = [_p(claim, effect, figures, units) for claim, (_, _, effect) in zip(claims, measured, strict=True)]
     found = []
     for claim, (values, nulls, _), effect, raw, corrected in zip(
-        claims, measured, effects, p, _corrected(p), strict=True
+        claims, measured, effects, p, holm_of_known(p), strict=True
     ):
         unit = units.get(claim.metric, "")
         value, null = (mean_interval(each, seeds=seeds, unit=unit) for each in (values, nulls))
@@ -181,15 +180,6 @@ def _measured(
     missing = ~np.isfinite(effect)
     value, null, effect = (np.where(missing, math.nan, each) for each in (value, null, effect))
     return value.tolist(), null.tolist(), effect.tolist()
-
-
-def _corrected(p: Sequence[float]) -> list[float]:
-    """Holm's p-values over those that are known; NaN for the others."""
-    all_p = torch.tensor(p, dtype=torch.float64)
-    known = all_p.isfinite()
-    if bool(known.any()):
-        all_p[known] = holm(all_p[known])
-    return [float(value) for value in all_p]
 
 
 def _finite(value: float) -> float | None:

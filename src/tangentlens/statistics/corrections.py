@@ -1,5 +1,8 @@
 """Holm's correction of p-values for having tested several things; the maximum statistic stands in `permutation`."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,3 +29,14 @@ def holm(p_values: Tensor) -> Float[Tensor, "..."]:
     corrected = torch.empty_like(values)
     corrected[order] = (factors * values[order]).cummax(dim=0).values.clamp_max(1.0)
     return corrected.reshape(p_values.shape)
+
+
+def holm_of_known(p_values: Sequence[float]) -> list[float]:
+    """Holm's p-values over those that are known; the NaN of what was not tested stays."""
+    known = [place for place, p in enumerate(p_values) if math.isfinite(p)]
+    corrected = [math.nan] * len(p_values)
+    if known:
+        found = holm(torch.tensor([p_values[place] for place in known], dtype=torch.float64))
+        for place, p in zip(known, found.tolist(), strict=True):
+            corrected[place] = p
+    return corrected

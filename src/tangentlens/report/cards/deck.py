@@ -123,7 +123,7 @@ class Facts:
         names, kinds, sources: of the facts; a kind is "binary" or "real".
         extremes: inputs at each end that are counted.
         strength: 2 AUROC - 1, or the rank correlation, on the scoring half in the direction chosen on the other.
-        merit: what is left of the strength on the choosing half; facts are ordered by it.
+        merit: the strength on the choosing half less two standard errors; facts are ordered by it.
         sign: of the direction.
         p: corrected.
         end: 1 for the highest scores, -1 for the lowest.
