@@ -1,16 +1,18 @@
-"""What training added, beside untrained networks: the share of the kernel along a feature."""
+"""What training added, beside untrained networks: how well the kernel predicts a feature."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.linear_model import RidgeCV
 from torch import nn
 
 from tangentlens.analysis.alignment import align
 from tangentlens.analysis.features import read_features
 from tangentlens.analysis.kernel_modes import GroupModes, KernelOptions, kernel_modes
-from tangentlens.analysis.learned import Untrained, gain_beyond_drawn, gain_beyond_random, learned, share
+from tangentlens.analysis.learned import Untrained, beyond, beyond_drawn, learned, prediction_errors, share
 from tangentlens.analysis.subject import Split
 from tangentlens.analysis.variants import own_start, reinitialised, untrained_models
 from tests.analysis.test_used import planted
@@ -33,51 +35,70 @@ def modes_of(kernel, k):
     return GroupModes("total", values.flip(0)[:k], vectors.flip(1)[:, :k], torch.zeros(k), k, float(kernel.trace()))
 
 
-def test_the_p_of_a_random_function_is_uniform():
+def feature_of(column):
+    return read_features({"f": column}, len(column)).features[0]
+
+
+def test_predictions_are_ridge_regression_with_the_ridge_of_least_leave_one_out_error():
+    g = torch.Generator().manual_seed(4)
+    kernel = torch.randn(60, 60, generator=g, dtype=torch.float64)
+    modes = modes_of(kernel @ kernel.T, 7)
+    f = modes.vectors[:, 0] + 0.3 * torch.randn(60, generator=g, dtype=torch.float64)
+    folds = torch.randperm(60, generator=g).tensor_split(4)
+    X = (modes.vectors * modes.values.sqrt()).numpy()
+    exact = []
+    for rows in folds:
+        fit = [i for i in range(60) if i not in set(rows.tolist())]
+        scale = ((X[fit] - X[fit].mean(0)) ** 2).sum() / len(fit)
+        found = RidgeCV(alphas=scale * np.logspace(-4, 4, 17)).fit(X[fit], f[fit].numpy())
+        exact.append(f[rows] - torch.from_numpy(found.predict(X[rows.numpy()])))
+    errors = torch.cat(exact).square() / f.var(correction=0)
+    assert torch.allclose(prediction_errors(modes, feature_of(f), folds), errors, rtol=1e-8)
+
+
+def test_one_network_against_its_start_is_a_paired_t_test():
+    g = torch.Generator().manual_seed(5)
+    errors, others = torch.rand(50, generator=g, dtype=torch.float64), torch.rand(50, generator=g, dtype=torch.float64)
+    exact = stats.ttest_rel(others.numpy(), errors.numpy(), alternative="greater")
+    low, high, p = beyond(errors, others)
+    assert p == pytest.approx(exact.pvalue)
+    both = stats.ttest_rel(others.numpy(), errors.numpy()).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((both.low, both.high))
+
+
+def test_a_function_without_a_relation_is_not_learned_more_often_than_the_level():
     g = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(60, 60, generator=g, dtype=torch.float64) for _ in range(2))
-    initial, trained = modes_of(first @ first.T, 8), modes_of(second @ second.T, 8)
-    rows = torch.arange(60)
-    p = [
-        gain_beyond_random(trained, initial, torch.randn(60, 1, generator=g, dtype=torch.float64), rows, g)[3]
-        for _ in range(40)
-    ]
-    assert stats.kstest(p, "uniform").pvalue > 1e-3
+    halves, held = Split(torch.arange(0, 100, 2), torch.arange(1, 100, 2)), 0
+    for _ in range(60):
+        first, second = (modes_of(m @ m.T, 8) for m in torch.randn(2, 100, 100, generator=g, dtype=torch.float64))
+        feature = feature_of(torch.randn(100, generator=g, dtype=torch.float64))
+        rows = align({"total": second}, [feature], halves, permutations=9, resamples=5, generator=g)
+        (found,) = learned(rows, {"f": feature}, {"total": second}, Untrained([{"total": first}], True), halves, g)
+        held += found.p < 0.05
+    assert stats.binomtest(held, 60, 0.05, alternative="greater").pvalue > 1e-3
 
 
-def test_a_function_that_the_kernel_turned_to_has_gained():
+def test_a_function_that_the_kernel_turned_to_is_learned():
     g = torch.Generator().manual_seed(1)
     first = torch.randn(80, 80, generator=g, dtype=torch.float64)
-    f = torch.randn(80, 1, generator=g, dtype=torch.float64)
-    f = (f - f.mean()) / f.norm()
-    initial, trained = modes_of(first @ first.T, 8), modes_of(first @ first.T + 300 * f @ f.T, 8)
-    gain, low, high, p = gain_beyond_random(trained, initial, f, torch.arange(80), g)
-    assert low < gain < high
-    assert p < 0.001
+    f = torch.randn(80, generator=g, dtype=torch.float64)
+    unit = (f - f.mean()) / (f - f.mean()).norm()
+    initial = modes_of(first @ first.T, 8)
+    trained = modes_of(first @ first.T + 300 * torch.outer(unit, unit), 8)
+    feature, halves = feature_of(f), Split(torch.arange(0, 80, 2), torch.arange(1, 80, 2))
+    rows = align({"total": trained}, [feature], halves, permutations=9, resamples=5, generator=g)
+    (found,) = learned(rows, {"f": feature}, {"total": trained}, Untrained([{"total": initial}], True), halves, g)
+    assert found.p < 1e-4
+    assert found.low < found.predicted - found.predicted_untrained < found.high
+    assert found.low > 0
 
 
 def test_one_network_among_others_is_student_s():
-    g = torch.Generator().manual_seed(2)
-    kernels = [torch.randn(40, 40, generator=g, dtype=torch.float64) for _ in range(5)]
-    trained, *others = [modes_of(k @ k.T, 6) for k in kernels]
-    F = torch.nn.functional.normalize(torch.randn(40, 1, generator=g, dtype=torch.float64), dim=0)
-    F = torch.nn.functional.normalize(F - F.mean(), dim=0)
-    H = torch.eye(40, dtype=torch.float64) - 1 / 40
-
-    def ratio(modes, spans):
-        M = H @ modes.vectors @ modes.values.diag() @ modes.vectors.T @ H
-        inside = []
-        for other in spans:
-            P = torch.linalg.qr(H @ other.vectors).Q
-            inside.append(math.log(float(torch.trace(P.T @ M @ P))))
-        return math.log(float(F.T @ M @ F)) - sum(inside) / len(inside)
-
-    y = [ratio(each, [other for other in others if other is not each]) for each in others]
-    error = torch.tensor(y).std().item() * math.sqrt(1 + 1 / 4)
-    gain, low, high, p = gain_beyond_drawn(trained, others, F, torch.arange(40))
-    assert gain == pytest.approx(ratio(trained, others) - sum(y) / 4)
-    assert p == pytest.approx(float(stats.t(3).sf(gain / error)), rel=1e-4)
-    assert (high - low) / 2 == pytest.approx(float(stats.t(3).ppf(0.975)) * error, rel=1e-4)
+    others = torch.tensor([0.5, 0.6, 0.45, 0.55], dtype=torch.float64)
+    error = others.std().item() * math.sqrt(1 + 1 / 4)
+    low, high, p = beyond_drawn(0.2, others)
+    assert p == pytest.approx(float(stats.t(3).sf((others.mean().item() - 0.2) / error)))
+    assert (high - low) / 2 == pytest.approx(float(stats.t(3).ppf(0.975)) * error)
 
 
 def test_an_untrained_network_has_learned_nothing():

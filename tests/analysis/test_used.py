@@ -6,6 +6,7 @@ from torch import nn
 
 from tangentlens.analysis.case import Options, Subject, prepare
 from tangentlens.analysis.features import read_features
+from tangentlens.analysis.intervention_places import intervention_rows, spot
 from tangentlens.analysis.kernel_modes import kernel_modes
 from tangentlens.analysis.used import Moves, Setup, use_of
 
@@ -38,13 +39,20 @@ def case():
     return prepare(Subject(model, X, features, y), Options(modes=10))
 
 
+def setup_of(case, controls, features=None):
+    rows = intervention_rows(case)
+    return Setup(
+        case.sites, lambda name: spot(case, name, rows), case.cost, rows, features or case.features.features, controls
+    )
+
+
 @pytest.fixture(scope="module")
 def modes(case):
     return kernel_modes(case.model, case.inputs, case.kernel, check=False).groups["total"]
 
 
 def test_a_needed_feature_is_used_and_others_are_not(case, modes):
-    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=99)
+    setup = setup_of(case, 99)
     found = {name: use_of(case.by_name[name], modes, setup, case.generator(name)) for name in case.by_name}
     assert found["needed"].p == pytest.approx(1 / 100)
     assert found["needed"].low > 0
@@ -54,45 +62,52 @@ def test_a_needed_feature_is_used_and_others_are_not(case, modes):
 
 
 def test_a_move_is_the_exchange_by_hand(case):
-    site = case.sites["inputs"]
-    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=8)
-    order = torch.randperm(case.N, generator=torch.Generator().manual_seed(3))
-    part = case.by_name["needed"].values[case.halves.train]
-    moves = Moves(site, part, order, setup)
-    Z = site.values.double()
-    train = Z[case.halves.train]
+    rows = intervention_rows(case)
+    order = torch.randperm(len(rows.scoring), generator=torch.Generator().manual_seed(3))
+    part = case.by_name["needed"].values[rows.choosing]
+    moves = Moves("inputs", part, order, setup_of(case, 8))
+    Z, y = case.sites["inputs"].values.double()[rows.scoring], case.targets[rows.scoring]
+    train = case.sites["inputs"].values.double()[rows.choosing]
     u = (train - train.mean(dim=0)).T @ part[:, 0]
     u = u / u.norm()
-    moved = Z + ((Z[order] - Z) @ u)[:, None] * u
-    with torch.no_grad():
-        exact = case.example_loss(case.model(moved.float()), case.targets) - case.example_loss(
-            case.model(Z.float()), case.targets
-        )
-    assert torch.allclose(moves.costs(moves.basis), exact.double(), atol=1e-5)
-    projected = Z - ((Z - Z.mean(dim=0)) @ u)[:, None] * u
-    with torch.no_grad():
-        without = case.example_loss(case.model(projected.float()), case.targets)
-        before = case.example_loss(case.model(Z.float()), case.targets)
-    assert torch.allclose(moves.without(), (without - before).double(), atol=1e-5)
+    projected = Z - ((Z - train.mean(dim=0)) @ u)[:, None] * u
+
+    def loss(values):
+        with torch.no_grad():
+            return case.example_loss(case.model(values.float()), y)
+
+    exchanged = loss(Z + ((Z[order] - Z) @ u)[:, None] * u) - loss(Z)
+    assert torch.allclose(moves.costs([moves.basis])[0], exchanged.double().expand(2, -1), atol=1e-5)
+    assert torch.allclose(moves.without(), (loss(projected) - loss(Z)).double(), atol=1e-5)
+    assert torch.allclose(moves.lost(), (loss(train.mean(dim=0).expand_as(Z)) - loss(Z)).double(), atol=1e-5)
 
 
-def test_moves_of_a_control_have_the_feature_s_lengths(case):
-    site = case.sites["inputs"]
-    seen = []
-    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls=8)
-    moves = Moves(site, case.by_name["needed"].values[case.halves.train], torch.arange(case.N).flip(0), setup)
-    moves._run = lambda values: (seen.append((values - site.values).double().norm(dim=1)), seen[-1])[1]
-    g = torch.Generator().manual_seed(0)
-    moves.costs(moves.basis)
-    moves.costs(moves.direction(torch.randn(len(case.halves.train), 1, generator=g, dtype=torch.float64)))
-    assert torch.allclose(seen[0], seen[1], atol=1e-5)
+def test_moves_of_a_control_have_the_feature_s_lengths_or_their_own(case):
+    rows, g = intervention_rows(case), torch.Generator().manual_seed(0)
+    order = torch.arange(len(rows.scoring)).flip(0)
+    moves = Moves("inputs", case.by_name["needed"].values[rows.choosing], order, setup_of(case, 8))
+    own, same = moves.shifts(moves.basis)
+    assert torch.allclose(own, same)
+    control = moves.direction(torch.randn(len(rows.choosing), 1, generator=g, dtype=torch.float64))
+    by_feature, by_itself = moves.shifts(control)
+    assert torch.allclose(by_feature.norm(dim=1), own.norm(dim=1), atol=1e-5)
+    Z = case.sites["inputs"].values[rows.scoring]
+    assert torch.allclose(by_itself, (Z[order] - Z) @ control.float() @ control.float().T, atol=1e-5)
+
+
+def test_several_controls_cost_what_each_costs_alone(case):
+    rows, g = intervention_rows(case), torch.Generator().manual_seed(0)
+    order = torch.arange(len(rows.scoring)).flip(0)
+    moves = Moves("0", case.by_name["needed"].values[rows.choosing], order, setup_of(case, 8))
+    bases = [moves.direction(torch.randn(len(rows.choosing), 1, generator=g, dtype=torch.float64)) for _ in range(5)]
+    alone = torch.cat([moves.costs([basis]) for basis in bases])
+    assert torch.allclose(moves.costs(bases), alone, atol=1e-5)
 
 
 def test_a_feature_that_repeats_another_is_confounded(case, modes):
     features = read_features({"a": case.features.features[0].values[:, 0] > 0,
                               "b": case.features.features[0].values[:, 0] > 0}, case.N).features  # fmt: skip
-    setup = Setup(case.sites, case.cost, case.halves, features, controls=8)
-    assert use_of(features[0], modes, setup, case.generator("x")).confounded == ("b",)
+    assert use_of(features[0], modes, setup_of(case, 8, features), case.generator("x")).confounded == ("b",)
 
 
 def test_without_targets_the_cost_is_the_change_of_the_outputs():

@@ -151,16 +151,21 @@ class Case:
         """Features by name."""
         return {each.name: each for each in self.features.features}
 
-    def cost(self, outputs: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
-        """What other outputs cost each input: the increase of its loss, or without targets their squared change.
+    def cost(self, outputs: Float[Tensor, "n C"], rows: Tensor | None = None) -> Float[Tensor, " n"]:
+        """What other outputs cost inputs: the increase of the loss, or without targets their squared change.
 
         The change is in units of the variance of the outputs, summed over them.
+
+        Args:
+            outputs: of some inputs.
+            rows: which; all by default.
         """
+        rows = torch.arange(self.N) if rows is None else rows
         if self.example_loss is None or self.targets is None:
             variance = (self.outputs - self.outputs.mean(dim=0)).square().sum(dim=1).mean().clamp_min(1e-30)
-            change: Tensor = (outputs - self.outputs).square().sum(dim=1) / variance
+            change: Tensor = (outputs - self.outputs[rows]).square().sum(dim=1) / variance
             return change
-        return self.example_loss(outputs, self.targets.to(self.outputs.device)) - self._losses
+        return self.example_loss(outputs, self.targets[rows].to(self.outputs.device)) - self._losses[rows]
 
     @cached_property
     def _losses(self) -> Float[Tensor, " N"]:

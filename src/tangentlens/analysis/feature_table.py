@@ -6,6 +6,7 @@ from typing import Any
 from tangentlens.analysis.alignment import align
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.intervention_places import intervention_rows, spot
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
 from tangentlens.analysis.learned import Difference, Untrained, learned
 from tangentlens.analysis.used import Setup, Use, use_of
@@ -35,8 +36,10 @@ _OF_ROWS: Mapping[str, Callable[[Row], Any]] = {
 _OF_DIFFERENCES: Mapping[str, Callable[[Difference], float]] = {
     "untrained": lambda difference: difference.score,
     "share": lambda difference: difference.share,
-    "share_untrained": lambda difference: difference.untrained,
-    "gain": lambda difference: difference.gain,
+    "share_untrained": lambda difference: difference.share_untrained,
+    "predicted": lambda difference: difference.predicted,
+    "predicted_untrained": lambda difference: difference.predicted_untrained,
+    "gain": lambda difference: difference.predicted - difference.predicted_untrained,
     "gain_low": lambda difference: difference.low,
     "gain_high": lambda difference: difference.high,
     "p_learned": lambda difference: difference.p,
@@ -59,8 +62,9 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
 
     The table "alignment" has a row for each feature and group: feature, group, mode (-1 for a space, which all modes
     are compared with), sign, metric, score with its 95 % interval low..high, chance, p and p_corrected; untrained, the
-    mean score of untrained networks; share and share_untrained, percent of the kernel along the feature, and its gain
-    with interval gain_low..gain_high and p_learned (`learned`); site, effect, control, worst_control, effect_low,
+    mean score of untrained networks; share and share_untrained, percent of the kernel along the feature; predicted and
+    predicted_untrained, R^2 of the feature's kernel ridge regression, and their difference gain with interval
+    gain_low..gain_high and p_learned (`learned`); site, effect, control, worst_control, effect_low,
     effect_high and p_used of the intervention (`use_of`); the three verdicts; lives, 1 for the group whose kernel goes
     most along the feature.
     """
@@ -109,7 +113,8 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
     if not case.sites:
         return {}
     controls = case.options.controls or min(max(_CONTROLS[0], 40 * len(features)), _CONTROLS[1])
-    setup = Setup(case.sites, case.cost, case.halves, case.features.features, controls)
+    where = intervention_rows(case)
+    setup = Setup(case.sites, lambda site: spot(case, site, where), case.cost, where, case.features.features, controls)
     found: dict[str, Use] = {}
     for done, name in enumerate(features):
         progress("interventions", done, len(features))

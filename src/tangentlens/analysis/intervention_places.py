@@ -50,13 +50,27 @@ def _some(rows: Int[Tensor, " n"], most: int, generator: Generator) -> Int[Tenso
     return kept
 
 
+@dataclass(frozen=True)
+class Spot:
+    """One site, over the rows where directions are found, and over those where it is edited and the model run."""
+
+    choosing: Site
+    scoring: Site
+    run: Runs
+
+
+def spot(case: Case, name: str, rows: Rows) -> Spot:
+    """A site of the case by name."""
+    scoring = site_at(case, name, rows.scoring)
+    return Spot(site_at(case, name, rows.choosing), scoring, _runs(case, name, scoring, rows))
+
+
 def value_places(case: Case, rows: Rows, k: int) -> Iterator[Place]:
     """Every site of the case that holds more than one value."""
     for name in case.sites:
-        choosing = site_at(case, name, rows.choosing)
-        if choosing.values.shape[1] > 1 and choosing.scale > 0:
-            scoring = site_at(case, name, rows.scoring)
-            yield value_place(name, choosing, scoring, _runs(case, name, scoring, rows), k)
+        at = spot(case, name, rows)
+        if at.choosing.values.shape[1] > 1 and at.choosing.scale > 0:
+            yield value_place(name, at.choosing, at.scoring, at.run, k)
 
 
 def _runs(case: Case, name: str, scoring: Site, rows: Rows) -> Runs:

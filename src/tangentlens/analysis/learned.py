@@ -1,18 +1,20 @@
-"""What training added: how much more of the kernel goes along a feature than before, or than in untrained networks.
+"""What training added: how much better the trained kernel predicts a feature than the kernel of untrained networks.
 
-With M = sum_k lambda_k v_k v_k^T the leading modes' kernel, centred over the inputs, and F an orthonormal basis of a
-feature, centred too, the amount along it is tr(F^T M F). Training lets kernels grow in all directions and spreads them
-over more modes, so that an amount alone, or its share of the trace, says little; two comparisons do.
+A kernel predicts a feature by kernel ridge regression. With the leading modes' kernel M = sum_k lambda_k v_k v_k^T,
+each tenth of the inputs is predicted from the others, with an intercept; the ridge is the one of least leave-one-out
+error on the inputs that are fitted. R^2 = 1 - mean squared error / variance then says how well the kernel
+generalises the feature: what a network in the kernel regime, or a last step of training, would make of it. Scale and
+number of modes do not enter. R^2 is compared
 
-With the network's own initial state: the gain log(amount trained / amount initial) is ranked among the gains of random
-functions that lie in the span of the initial modes to the same extent as the feature. Under the null hypothesis
-the feature is such a function.
+- with the network's own initial state: a paired t test of the squared errors over inputs;
+- with U > 2 untrained networks drawn otherwise: Student's t of one new value against U, with standard error
+  s sqrt(1 + 1/U) and U - 1 degrees of freedom, s the spread of their R^2;
+- with one or two untrained networks that are not the own start: the paired test against their mean error. It does not
+  know how initial states differ.
 
-With U untrained networks drawn otherwise: log(amount / kernel inside the span of an untrained network's modes), mean
-over these spans, of the trained network beside the untrained ones (each by the spans of the others), in a one-sided
-Student's t test of one new value against U, with standard error s sqrt(1 + 1/U) and U - 1 degrees of freedom. One
-untrained network that is not the own start has no spread of its own: the standard error is then that of the
-difference of log shares over inputs, by a jackknife.
+The share of the leading modes' kernel along a feature, tr(F^T M F) / tr(M) with F an orthonormal basis of the feature,
+both centred, is reported beside it. It says where a feature lives; it falls where training spreads a kernel over more
+modes, so that it decides nothing.
 """
 
 import math
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 from torch import Generator, Tensor
 
@@ -28,30 +30,32 @@ from tangentlens.alignment.overlap import centred_basis
 from tangentlens.analysis.alignment import Alignment
 from tangentlens.analysis.features import Feature
 from tangentlens.analysis.kernel_modes import GroupModes
-from tangentlens.analysis.resampling import jackknife_spread
 from tangentlens.analysis.scoring import choose, held_out, space_overlap
 from tangentlens.analysis.subject import Split
 
-_RANDOM, _AT_ONCE = 4999, 100  # functions that a gain is ranked among, in all and at a time
+_FOLDS = 10
+_RIDGES = torch.logspace(-4, 4, 17, dtype=torch.float64)  # in units of the kernel's mean centred diagonal
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more of a kernel goes along a feature than in untrained networks.
+    """How much better a kernel predicts a feature than those of untrained networks.
 
     Attributes:
         score: mean score of the untrained networks, each with its own best mode.
         share: percent of the trained modes' kernel along the feature.
-        untrained: mean percent of the untrained kernels.
-        gain: log of the amount trained over untrained, beyond what the comparison expects.
-        low, high: 95 % interval of the gain.
-        p: one-sided, that the gain is not above 0; not corrected.
+        share_untrained: mean percent of the untrained kernels.
+        predicted: R^2 of the trained kernel's predictions.
+        predicted_untrained: mean R^2 of the untrained kernels' predictions.
+        low, high: 95 % interval of the difference of the two.
+        p: one-sided, that the difference is not above 0; not corrected.
     """
 
     score: float
     share: float
-    untrained: float
-    gain: float
+    share_untrained: float
+    predicted: float
+    predicted_untrained: float
     low: float
     high: float
     p: float
@@ -78,149 +82,94 @@ def learned(
     for each in alignments:
         others = [groups[each.group] for groups in untrained.groups if each.group in groups]
         feature = features[each.feature]
-        found.append(
-            _difference(feature, trained[each.group], others, untrained.own, halves, generator) if others else None
-        )
+        found.append(_difference(feature, trained[each.group], others, halves, generator) if others else None)
     return tuple(found)
 
 
-def share(modes: GroupModes, columns: Float[Tensor, "n r"], rows: Tensor) -> float:
+def share(modes: GroupModes, columns: Float[Tensor, "N r"], rows: Tensor) -> float:
     """Percent of the leading modes' kernel along some centred columns, over some rows; see the module."""
-    V = _centred(modes.vectors[rows])
+    V = modes.vectors[rows] - modes.vectors[rows].mean(dim=0)
     F = centred_basis(columns[rows])
-    return 100 * float(_amounts(modes, V, F).sum() / (modes.values * V.square().sum(dim=0)).sum())
+    along = (modes.values[:, None] * (V.T @ F).square()).sum()
+    return 100 * float(along / (modes.values * V.square().sum(dim=0)).sum())
+
+
+def prediction_errors(modes: GroupModes, feature: Feature, folds: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, " n"]:
+    """Squared error of each input's prediction from other folds, in units of the feature's variance; see the module.
+
+    Args:
+        modes: of the kernel that predicts.
+        feature: its columns count together.
+        folds: of the inputs that have the feature; each is predicted from the others.
+
+    Returns:
+        One for each input, in the order of the folds. Their mean is 1 - R^2.
+    """
+    X, Y = modes.vectors * modes.values.clamp_min(0).sqrt(), feature.values
+    errors = []
+    for place, rows in enumerate(folds):
+        fit = torch.cat([*folds[:place], *folds[place + 1 :]])
+        errors.append((Y[rows] - _predicted(X[fit], Y[fit], X[rows])).square().sum(dim=1))
+    present = Y[torch.cat(list(folds))]
+    variance = (present - present.mean(dim=0)).square().sum(dim=1).mean()
+    return torch.cat(errors) / variance.clamp_min(1e-30)
+
+
+def _folds(feature: Feature, generator: Generator) -> list[Int[Tensor, " _"]]:
+    rows = feature.present.nonzero().flatten()
+    return list(rows[torch.randperm(len(rows), generator=generator)].tensor_split(min(_FOLDS, len(rows))))
+
+
+def _predicted(X: Float[Tensor, "n k"], Y: Float[Tensor, "n r"], new: Float[Tensor, "m k"]) -> Float[Tensor, "m r"]:
+    """Ridge regression with an intercept, its ridge by the leave-one-out error on the rows that are fitted."""
+    mean, centre = X.mean(dim=0), Y.mean(dim=0)
+    U, s, Vh = torch.linalg.svd(X - mean, full_matrices=False)
+    inside = U.T @ (Y - centre)
+    ridges = _RIDGES * (s.square().sum() / len(X)).clamp_min(1e-30)
+    kept = s.square() / (s.square() + ridges[:, None])  # (R, k)
+    fitted = torch.einsum("nk,gk,kr->gnr", U, kept, inside)
+    leverage = 1 / len(X) + torch.einsum("nk,gk->gn", U.square(), kept)
+    missed = (Y - centre - fitted) / (1 - leverage).clamp_min(1e-12)[..., None]
+    best = int(missed.square().sum(dim=(1, 2)).argmin())
+    weights = Vh.T @ ((s / (s.square() + ridges[best]))[:, None] * inside)
+    predicted: Tensor = centre + (new - mean) @ weights
+    return predicted
 
 
 def _difference(
-    feature: Feature,
-    trained: GroupModes,
-    untrained: Sequence[GroupModes],
-    own: bool,
-    halves: Split,
-    generator: Generator,
+    feature: Feature, trained: GroupModes, untrained: Sequence[GroupModes], halves: Split, generator: Generator
 ) -> Difference:
-    rows = feature.present.nonzero().flatten()
-    score = sum(_score(each, feature, halves) for each in untrained) / len(untrained)
-    now, before = share(trained, feature.values, rows), [share(each, feature.values, rows) for each in untrained]
-    if own:
-        found = gain_beyond_random(trained, untrained[0], feature.values[rows], rows, generator)
-    elif len(untrained) > 2:
-        found = gain_beyond_drawn(trained, untrained, centred_basis(feature.values[rows]), rows)
-    else:
-        found = _gain_of_shares(trained, untrained, feature.values, rows, generator)
-    return Difference(score, now, sum(before) / len(before), *found)
+    rows, folds = feature.present.nonzero().flatten(), _folds(feature, generator)
+    now, *before = (prediction_errors(each, feature, folds) for each in (trained, *untrained))
+    drawn = torch.stack(before).mean(dim=1)
+    low, high, p = (
+        beyond_drawn(float(now.mean()), drawn) if len(before) > 2 else beyond(now, torch.stack(before).mean(dim=0))
+    )
+    return Difference(
+        sum(_score(each, feature, halves) for each in untrained) / len(untrained),
+        share(trained, feature.values, rows),
+        sum(share(each, feature.values, rows) for each in untrained) / len(untrained),
+        1 - float(now.mean()), 1 - float(drawn.mean()), low, high, p,
+    )  # fmt: skip
 
 
-def gain_beyond_random(
-    trained: GroupModes, initial: GroupModes, columns: Float[Tensor, "n r"], rows: Tensor, generator: Generator
-) -> tuple[float, float, float, float]:
-    """Gain over the initial state beyond the mean gain of matched random functions, its interval, its rank as p.
-
-    The interval's standard error is a jackknife over inputs, the random functions held.
-    """
-    P = _span(initial, rows)
-    F = centred_basis(columns)
-    inside = float((P.T @ F).square().sum()) / F.shape[1]
-    own = _gain(trained, initial, F, rows)
-    drawn, held = [], torch.zeros(0)
-    for start in range(0, _RANDOM, _AT_ONCE):
-        G = _matched(P, inside, F.shape[1], min(_AT_ONCE, _RANDOM - start), generator)
-        held = G if start == 0 else held
-        drawn.append(_gains(trained, initial, G, rows))
-    gains = torch.cat(drawn)
-    p = (1 + int((gains >= own).sum())) / (1 + len(gains))
-    places = {int(row): place for place, row in enumerate(rows.tolist())}
-
-    def beyond(kept: Tensor) -> float:
-        here = torch.tensor([places[row] for row in kept.tolist()])
-        others = _gains(trained, initial, held[here], kept)
-        return _gain(trained, initial, centred_basis(columns[here]), kept) - float(others.mean())
-
-    spread = jackknife_spread(beyond, rows, generator)
-    gain = own - float(gains.mean())
-    return gain, gain - 1.96 * spread, gain + 1.96 * spread, p
+def beyond(errors: Float[Tensor, " n"], others: Float[Tensor, " n"]) -> tuple[float, float, float]:
+    """95 % interval of how much smaller the first errors are on average, and the one-sided p of a paired t test."""
+    less = others - errors
+    return _student(float(less.mean()), float(less.std()) / math.sqrt(len(less)), len(less) - 1)
 
 
-def _matched(
-    P: Float[Tensor, "n k"], inside: float, r: int, count: int, generator: Generator
-) -> Float[Tensor, "n count r"]:
-    """Unit functions with mean zero, a share `inside` of their square in the span of P."""
-    a = torch.randn(P.shape[1], count * r, generator=generator, dtype=P.dtype)
-    z = _centred(torch.randn(len(P), count * r, generator=generator, dtype=P.dtype))
-    z = z - P @ (P.T @ z)
-    a, z = (torch.nn.functional.normalize(each, dim=0) for each in (a, z))
-    mixed: Tensor = math.sqrt(inside) * (P @ a) + math.sqrt(max(0.0, 1 - inside)) * z
-    return mixed.reshape(len(P), count, r)
+def beyond_drawn(error: float, others: Float[Tensor, " U"]) -> tuple[float, float, float]:
+    """95 % interval of how much smaller one error is than the mean of U others drawn alike, and its one-sided p."""
+    U = len(others)
+    return _student(float(others.mean()) - error, float(others.std()) * math.sqrt(1 + 1 / U), U - 1)
 
 
-def _gains(
-    trained: GroupModes, initial: GroupModes, G: Float[Tensor, "n count r"], rows: Tensor
-) -> Float[Tensor, " count"]:
-    amounts = [_amounts(each, _centred(each.vectors[rows]), G.flatten(1)) for each in (trained, initial)]
-    after, before = (each.unflatten(0, (G.shape[1], G.shape[2])).sum(dim=1) for each in amounts)
-    found: Tensor = torch.log(after / before)
-    return found
-
-
-def _gain(trained: GroupModes, initial: GroupModes, F: Float[Tensor, "n r"], rows: Tensor) -> float:
-    return float(_gains(trained, initial, F[:, None], rows))
-
-
-def gain_beyond_drawn(
-    trained: GroupModes, untrained: Sequence[GroupModes], F: Float[Tensor, "n r"], rows: Tensor
-) -> tuple[float, float, float, float]:
-    """Mean log ratio over that of the untrained networks, its interval and p by Student's t; see the module."""
-    spans = [_span(each, rows) for each in untrained]
-
-    def ratio(modes: GroupModes, among: Sequence[Tensor]) -> float:
-        V = _centred(modes.vectors[rows])
-        along = math.log(float(_amounts(modes, V, F).sum()))
-        return along - sum(math.log(float(_amounts(modes, V, P).sum())) for P in among) / len(among)
-
-    U = len(untrained)
-    others = [ratio(each, [P for place, P in enumerate(spans) if place != u]) for u, each in enumerate(untrained)]
-    mean = sum(others) / U
-    error = math.sqrt(sum((each - mean) ** 2 for each in others) / (U - 1) * (1 + 1 / U))
-    gain = ratio(trained, spans) - mean
-    return _student(gain, error, float(U - 1))
-
-
-def _gain_of_shares(
-    trained: GroupModes,
-    untrained: Sequence[GroupModes],
-    columns: Float[Tensor, "N r"],
-    rows: Tensor,
-    generator: Generator,
-) -> tuple[float, float, float, float]:
-    def gain(kept: Tensor) -> float:
-        logs = [math.log(share(each, columns, kept)) for each in (trained, *untrained)]
-        return logs[0] - sum(logs[1:]) / len(untrained)
-
-    return _student(gain(rows), jackknife_spread(gain, rows, generator), math.inf)
-
-
-def _student(gain: float, error: float, freedom: float) -> tuple[float, float, float, float]:
-    if error <= 0:
-        return gain, gain, gain, 1.0
-    student = stats.t(freedom) if math.isfinite(freedom) else stats.norm()
-    reach = float(student.ppf(0.975)) * error
-    return gain, gain - reach, gain + reach, float(student.sf(gain / error))
-
-
-def _amounts(modes: GroupModes, V: Float[Tensor, "n k"], G: Float[Tensor, "n m"]) -> Float[Tensor, " m"]:
-    """g^T M g of every column, V the centred modes."""
-    found: Tensor = (modes.values[:, None] * (V.T @ G).square()).sum(dim=0)
-    return found
-
-
-def _span(modes: GroupModes, rows: Tensor) -> Float[Tensor, "n k"]:
-    U, sizes, _ = torch.linalg.svd(_centred(modes.vectors[rows]), full_matrices=False)
-    kept: Tensor = U[:, sizes > 1e-8 * sizes[0]]
-    return kept
-
-
-def _centred(columns: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    return columns - columns.mean(dim=0)
+def _student(mean: float, error: float, freedom: int) -> tuple[float, float, float]:
+    if not error > 0:
+        return mean, mean, 1.0
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return mean - reach, mean + reach, float(stats.t.sf(mean / error, freedom))
 
 
 def _score(modes: GroupModes, feature: Feature, halves: Split) -> float:

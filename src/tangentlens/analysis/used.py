@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from tangentlens.analysis.features import Feature
+from tangentlens.analysis.intervention_places import Rows, Spot
 from tangentlens.analysis.kernel_modes import GroupModes
 from tangentlens.analysis.resampling import bootstrap_weights, mean_interval
-from tangentlens.analysis.subject import Split
 from tangentlens.controls.interventions.directions import span
 from tangentlens.models.sites import Site
 
@@ -39,10 +39,11 @@ _NEARLY = 0.9  # of the best readout of a feature from any site
 _RIDGE = 0.1  # of a readout, in units of the mean squared length of the centred rows
 _RESAMPLES = 1000  # bootstrap samples of the scoring half
 _REACHED = 5  # controls that reach the effect, after which no more are drawn
+_TOGETHER = 8  # controls at a time
 _SEPARATE = 0.05  # share of a feature's part in the modes that must remain beside the other features
 
-# (N, C) outputs after an intervention -> (N,) what it cost each input
-Cost = Callable[[Tensor], Tensor]
+# (n, C) outputs of some inputs after an intervention, and which inputs -> (n,) what it cost each
+Cost = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,25 @@ class Setup:
 
     Attributes:
         sites: where to intervene.
+        spot: a site by name, over the rows.
         cost: of outputs, for each input.
-        halves: to choose on, and to score on.
+        rows: to choose on, and to score on.
         features: all that the user gave.
         controls: drawn at most for each feature.
     """
 
     sites: Mapping[str, Site]
+    spot: Callable[[str], Spot]
     cost: Cost
-    halves: Split
+    rows: Rows
     features: Sequence[Feature]
     controls: int
 
     @cached_property
     def readable(self) -> dict[str, str]:
         """For each feature the first site from which it can be read nearly as well as from the best one."""
-        columns = [each.values[self.halves.train] for each in self.features]
-        scores = {name: readouts(site.values[self.halves.train], columns) for name, site in self.sites.items()}
+        columns = [each.values[self.rows.choosing] for each in self.features]
+        scores = {name: readouts(site.values[self.rows.choosing], columns) for name, site in self.sites.items()}
         return {each.name: _first_near_best(scores, place) for place, each in enumerate(self.features)}
 
 
@@ -109,13 +112,13 @@ def _first_near_best(scores: Mapping[str, Sequence[float]], place: int) -> str:
 def use_of(feature: Feature, modes: GroupModes, setup: Setup, generator: Generator) -> Use:
     """The effect of a feature's direction, at the site where it can be read, beside its controls."""
     others = [each for each in setup.features if each.family != feature.family]
-    N, rows = len(feature.values), setup.halves.train
+    N, rows = len(feature.values), setup.rows.choosing
     Q = torch.linalg.qr(modes.vectors[rows] - modes.vectors[rows].mean(dim=0)).Q
     beside, known = (_basis(_columns(chosen, N)[rows]) for chosen in (others, setup.features))
     own = _part(feature.values[rows], Q, beside)
     if own is None:
         return Use("", confounded=tuple(dict.fromkeys(each.family for each in others)))
-    order = torch.randperm(N, generator=generator)
+    order = torch.randperm(len(setup.rows.scoring), generator=generator)
 
     def control() -> Tensor:
         while True:
@@ -125,7 +128,7 @@ def use_of(feature: Feature, modes: GroupModes, setup: Setup, generator: Generat
                 return part
 
     name = setup.readable[feature.name]
-    return _at(name, Moves(setup.sites[name], own, order, setup), control, setup, generator)
+    return _at(name, Moves(name, own, order, setup), control, setup, generator)
 
 
 def readouts(Z: Float[Tensor, "n w"], features: Sequence[Float[Tensor, "n _"]]) -> list[float]:
@@ -144,63 +147,85 @@ def readouts(Z: Float[Tensor, "n w"], features: Sequence[Float[Tensor, "n _"]]) 
 
 
 def _at(name: str, moves: "Moves", control: Callable[[], Tensor], setup: Setup, generator: Generator) -> Use:
-    rows = setup.halves.test
-    own = moves.costs(moves.basis)[rows]
+    own = moves.costs([moves.basis])[0, 0]
     effect = float(own.mean())
     drawn: list[Tensor] = []
     reached = torch.zeros(2, dtype=torch.int64)
     while len(drawn) < setup.controls and int(reached.max()) < _REACHED:
-        basis = moves.direction(control())
-        drawn.append(torch.stack([moves.costs(basis)[rows], moves.costs(basis, own=True)[rows]]))
-        reached += drawn[-1].mean(dim=1) >= effect
+        count = min(_TOGETHER, setup.controls - len(drawn))
+        for each in moves.costs([moves.direction(control()) for _ in range(count)]):
+            drawn.append(each)
+            reached += each.mean(dim=1) >= effect
+            if int(reached.max()) == _REACHED:
+                break
     most = int(reached.max())
     p = most / len(drawn) if most == _REACHED else (1 + most) / (1 + len(drawn))
     means = torch.stack(drawn).mean(dim=0)  # (2, n)
     worst = float(torch.stack(drawn).mean(dim=2).max())
     stronger = means[int(means.mean(dim=1).argmax())]
-    least = LEAST * abs(float(moves.lost()[rows].mean()))
-    low, high = mean_interval(own - stronger - least, bootstrap_weights(len(rows), _RESAMPLES, generator))
-    ablation = float(moves.without()[rows].mean())
+    least = LEAST * abs(float(moves.lost().mean()))
+    low, high = mean_interval(own - stronger - least, bootstrap_weights(len(own), _RESAMPLES, generator))
+    ablation = float(moves.without().mean())
     return Use(name, effect, float(stronger.mean()), worst, low, high, least, p, len(drawn), ablation)
 
 
 class Moves:
-    """Exchanges along directions of one site, by the lengths of one feature's or by those of the direction itself."""
+    """Exchanges along directions of one site, by the lengths of one feature's or by those of the direction itself.
 
-    def __init__(self, site: Site, part: Tensor, order: Tensor, setup: Setup) -> None:
-        self._site, self._cost, self._rows, self._order = site, setup.cost, setup.halves.train, order
-        self._centred = (site.values - site.around).to(torch.float64)
+    Directions come from the choosing half; the model is run on the scoring half alone.
+
+    Args:
+        name: of the site.
+        part: the feature's, on the choosing half.
+        order: permutation of the scoring rows: row i takes the value of row order[i].
+        setup: of all interventions.
+    """
+
+    def __init__(self, name: str, part: Float[Tensor, "n r"], order: Int[Tensor, " m"], setup: Setup) -> None:
+        self._spot, self._setup = setup.spot(name), setup
+        choosing, scoring = self._spot.choosing, self._spot.scoring
+        centred = choosing.values - choosing.values.mean(dim=0)
+        self._chosen = centred.to(torch.float64)
+        self._values = scoring.values - choosing.around
+        self._others = self._values[order]
         self.basis = self.direction(part)
         self._steps = self._exchanged(self.basis)
 
     def direction(self, part: Float[Tensor, "n r"]) -> Float[Tensor, "w _"]:
         """Orthonormal basis of the patterns of some functions of the choosing half."""
-        Z = self._centred[self._rows]
-        return span((Z - Z.mean(dim=0)).T @ part)
+        return span(self._chosen.T @ part)
 
-    def _exchanged(self, basis: Float[Tensor, "w r"]) -> Float[Tensor, "N r"]:
+    def _exchanged(self, basis: Float[Tensor, "w r"]) -> Float[Tensor, "m r"]:
         """How far each input moves along each direction when the values along them change places."""
-        amplitudes = self._centred @ basis
-        return (amplitudes[self._order] - amplitudes).to(self._site.values)
+        steps: Tensor = (self._others - self._values) @ basis.to(self._values)
+        return steps
 
-    def costs(self, basis: Float[Tensor, "w r"], *, own: bool = False) -> Float[Tensor, " N"]:
-        """The cost for each input of moves along some directions, of the feature's lengths or of their own."""
-        steps = self._exchanged(basis) if own else self._steps
-        r = min(basis.shape[1], steps.shape[1])
-        return self._run(self._site.values + steps[:, :r] @ basis[:, :r].to(steps).T)
+    def costs(self, bases: Sequence[Float[Tensor, "w _"]]) -> Float[Tensor, "B 2 m"]:
+        """The cost for each input of moves along directions: of the feature's lengths, and of their own."""
+        costs = self._run([shift for basis in bases for shift in self.shifts(basis)])
+        paired: Tensor = costs.unflatten(0, (-1, 2))
+        return paired
 
-    def without(self) -> Float[Tensor, " N"]:
+    def shifts(self, basis: Float[Tensor, "w r"]) -> tuple[Float[Tensor, "m w"], Float[Tensor, "m w"]]:
+        """How the values move along directions: by the feature's lengths, and by their own."""
+        directions = basis.to(self._values)
+        r = min(directions.shape[1], self._steps.shape[1])
+        return self._steps[:, :r] @ directions[:, :r].T, self._exchanged(basis) @ directions.T
+
+    def without(self) -> Float[Tensor, " m"]:
         """The cost of projecting the feature's direction out."""
-        B = self.basis.to(self._site.values)
-        return self._run(self._site.values - (self._site.values - self._site.around) @ B @ B.T)
+        B = self.basis.to(self._values)
+        return self._run([-self._values @ B @ B.T])[0]
 
-    def lost(self) -> Float[Tensor, " N"]:
+    def lost(self) -> Float[Tensor, " m"]:
         """The cost of replacing the site's values by their mean."""
-        return self._run(self._site.around.expand_as(self._site.values))
+        return self._run([-self._values])[0]
 
-    def _run(self, values: Tensor) -> Float[Tensor, " N"]:
-        with torch.no_grad():
-            return self._cost(self._site.run(values)).to(torch.float64)
+    def _run(self, shifts: Sequence[Float[Tensor, "m w"]]) -> Float[Tensor, "S m"]:
+        values = self._spot.scoring.values
+        outputs = self._spot.run([values + shift for shift in shifts])
+        rows = self._setup.rows.scoring
+        return torch.stack([self._setup.cost(each, rows) for each in outputs]).to(torch.float64)
 
 
 def _part(

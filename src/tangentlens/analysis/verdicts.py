@@ -42,31 +42,33 @@ def rows(
     """The table: every p is corrected by Holm within its own question.
 
     aligned: the score's interval lies above chance and its corrected p is at most 0.05. learned: so do those of the
-    difference from untrained networks, and it is aligned. used: so do those of the intervention's effect beyond its
-    controls. "does not hold" where the interval lies on the other side, "undecided" otherwise, "not done" where
-    something was not given.
+    difference from untrained networks, and it is aligned there. used: so do those of the intervention's effect beyond
+    its controls, and it is aligned in some group. So all three hold of a feature that has nothing to do with the inputs
+    only where "aligned" does, in 5 % of all tables at most. "does not hold" where the interval lies on the other side,
+    "undecided" otherwise, "not done" where something was not given.
     """
     p_aligned = holm_of_known([each.p for each in alignments])
     p_learned = holm_of_known([math.nan if each is None else each.p for each in differences])
     p_used = holm_of_known([math.nan if each is None or each.confounded else each.p for each in uses])
-    table = []
-    for alignment, difference, use, p_a, p_l, p_u in zip(
-        alignments, differences, uses, p_aligned, p_learned, p_used, strict=True
-    ):
-        aligned = _answer(alignment.low - alignment.chance, alignment.high - alignment.chance, p_a)
-        table.append(
-            Row(
-                alignment, p_a, difference, use, aligned,
-                "not done" if difference is None else _learned(aligned, _answer(difference.low, difference.high, p_l)),
-                _used(use, p_u),
-            )
-        )  # fmt: skip
-    return tuple(table)
+    aligned = [
+        _answer(each.low - each.chance, each.high - each.chance, p)
+        for each, p in zip(alignments, p_aligned, strict=True)
+    ]
+    held = {each.feature for each, answer in zip(alignments, aligned, strict=True) if answer == "holds"}
+    learned = [
+        "not done" if each is None else _of_aligned(answer, _answer(each.low, each.high, p))
+        for each, answer, p in zip(differences, aligned, p_learned, strict=True)
+    ]
+    used = [
+        _of_aligned("holds" if each.feature in held else "undecided", _used(use, p))
+        for each, use, p in zip(alignments, uses, p_used, strict=True)
+    ]
+    return tuple(map(Row, alignments, p_aligned, differences, uses, aligned, learned, used))
 
 
-def _learned(aligned: Answer, beyond: Answer) -> Answer:
-    """Nothing is learned that is not there."""
-    return beyond if aligned == "holds" or beyond != "holds" else aligned
+def _of_aligned(aligned: Answer, beyond: Answer) -> Answer:
+    """Nothing is learned or used that is not there."""
+    return aligned if beyond == "holds" else beyond
 
 
 def _used(use: Use | None, p: float) -> Answer:
