@@ -34,8 +34,8 @@ from tangentlens.statistics.intervals import share_interval
 
 NEEDED, USELESS, NOISE = ("needed a", "needed b"), ("useless a", "useless b"), ("noise a", "noise b")
 RELATIONS = ("independent", "correlated", "hierarchical")
-EACH = 17  # networks of each architecture and relation
-N, TRAINED_ON = 300, 600
+FIRST, EACH = 3, 17  # networks of each architecture and relation; those before set two constants of the tests
+N, TRAINED_ON = 600, 600
 LENGTH, SPREAD = 1.5, 0.7  # of a pattern, and of the noise of a coordinate
 AGREEMENT = 0.8
 STEPS, RATE, DECAY = 120, 1e-2, 1e-2
@@ -229,7 +229,7 @@ def run(out: Path, each: int) -> None:
     """Analyse what is not in the file yet; a line for each network."""
     done = {(line["architecture"], line["relation"], line["index"]) for line in read(out)}
     for name, relation, places in _missing(done, each):
-        networks = trained(name, relation, EACH)
+        networks = trained(name, relation, FIRST + each)
         for index in places:
             line = {"architecture": name, "relation": relation, "index": index}
             line |= analysed(name, networks[index])
@@ -241,7 +241,7 @@ def run(out: Path, each: int) -> None:
 def _missing(done: set[tuple[str, str, int]], each: int) -> Iterator[tuple[str, str, list[int]]]:
     for relation in RELATIONS:
         for name in ARCHITECTURES:
-            places = [index for index in range(each) if (name, relation, index) not in done]
+            places = [index for index in range(FIRST, FIRST + each) if (name, relation, index) not in done]
             if places:
                 yield name, relation, places
 

@@ -35,7 +35,7 @@ from tangentlens.controls.interventions.directions import span
 from tangentlens.models.sites import Site
 
 LEAST = 0.01  # share of the effect of losing a site altogether, below which an effect does not count
-_NEARLY = 0.9  # of the best readout of a feature from any site
+_NEARLY = 0.75  # of the best readout of a feature from any site
 _RIDGE = 0.1  # of a readout, in units of the mean squared length of the centred rows
 _RESAMPLES = 1000  # bootstrap samples of the scoring half
 _REACHED = 5  # controls that reach the effect, after which no more are drawn
