@@ -51,9 +51,7 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
     Raises:
         InvalidInputError: they are not; names the keyword.
     """
-    for name in ("length", "count"):
-        if getattr(rules, name) < 1:
-            raise InvalidInputError(f"{name} is {getattr(rules, name)}", where=name, remedy="Give at least 1.")
+    _check(rules)
     for name, values in labels.items():
         if len(values) != len(texts):
             raise InvalidInputError(
@@ -61,18 +59,25 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
                 where=f"labels[{name!r}]",
                 remedy="Give one value for each text.",
             )
-    if rules.padding not in PADDING:
-        raise InvalidInputError(f"padding is {rules.padding!r}", where="padding", remedy=f"Give one of {PADDING}.")
-    at: Any = rules.at
+    at = rules.at
     if at is None:
         at = "end" if labels else "word" if tagger is not None else EVERY
-    number = isinstance(at, int) and not isinstance(at, bool)
-    if at not in _RULES and not (number and at >= 1):
-        raise InvalidInputError(f"at is {at!r}", where="at", remedy=f"Give a number of tokens, or one of {_RULES}.")
     if at == "word" and tagger is None:
         raise InvalidInputError("there is no tagger to find words", where="at", remedy="Give one, or another rule.")
-    if at == "marked" and rules.offsets is None and not rules.mark:
-        raise InvalidInputError("the mark is empty", where="mark", remedy='Give a string such as "⟦⟧".')
     if tagger is not None:
         check_names(labels)
-    return at  # type: ignore[no-any-return]
+    return at
+
+
+def _check(rules: CutRules) -> None:
+    for name in ("length", "count"):
+        if getattr(rules, name) < 1:
+            raise InvalidInputError(f"{name} is {getattr(rules, name)}", where=name, remedy="Give at least 1.")
+    if rules.padding not in PADDING:
+        raise InvalidInputError(f"padding is {rules.padding!r}", where="padding", remedy=f"Give one of {PADDING}.")
+    at = rules.at
+    number = isinstance(at, int) and not isinstance(at, bool) and at >= 1
+    if not (number or at is None or at in _RULES):
+        raise InvalidInputError(f"at is {at!r}", where="at", remedy=f"Give a number of tokens, or one of {_RULES}.")
+    if at == "marked" and rules.offsets is None and not rules.mark:
+        raise InvalidInputError("the mark is empty", where="mark", remedy='Give a string such as "⟦⟧".')

@@ -47,23 +47,25 @@ class Frame:
     suffix: str
 
     def tokenise(self, text: str) -> Framed:
-        """The tokens of prefix, text and suffix together; one on a border that holds a character of the text is its."""
+        """The tokens of prefix, text and suffix together.
+
+        A token that holds characters of two belongs to the text, and shows those of the text alone.
+        """
         whole = f"{self.prefix}{text}{self.suffix}"
         tokens = _with_blanks(self.tokenizer, whole, tokenise(self.tokenizer, whole))
         first, last = len(self.prefix), len(self.prefix) + len(text)
-        ends = (0, *tokens.ends)
-        begins = [min(pair) for pair in zip(tokens.starts, ends[:-1], strict=True)]  # blanks before it are its own
-        own = [row for row, end in enumerate(tokens.ends) if end > first and begins[row] < last]
-        low, high = (own[0], own[-1] + 1) if own else (0, 0)
-        pieces = [whole[start:end] for start, end in zip(ends[:-1], tokens.ends, strict=True)]
-        clipped = [(min(max(p, first), last) - first) for p in tokens.ends[low:high]]
-        starts = [(min(max(p, first), last) - first) for p in tokens.starts[low:high]]
-        known = self.bos is not None and tokens.ids[:1] != (self.bos,)
+        low, high = _between(tokens, first, last)
+        pieces = [whole[start:end] for start, end in zip((0, *tokens.ends), tokens.ends, strict=False)]
+        starts, ends = (
+            tuple(min(max(place, first), last) - first for place in places[low:high])
+            for places in (tokens.starts, tokens.ends)
+        )
+        bos = self.bos is not None and tokens.ids[:1] != (self.bos,)
         return Framed(
-            before=((self.bos,) if known and self.bos is not None else ()) + tokens.ids[:low],
-            before_text=((self.bos_text,) if known else ()) + tuple(pieces[:low]),
-            tokens=Tokens(tokens.ids[low:high], tuple(starts), tuple(clipped)),
-            pieces=tuple(text[s:e] for s, e in zip((0, *clipped[:-1]), clipped, strict=True)) if own else (),
+            before=((self.bos,) if bos and self.bos is not None else ()) + tokens.ids[:low],
+            before_text=((self.bos_text,) if bos else ()) + tuple(pieces[:low]),
+            tokens=Tokens(tokens.ids[low:high], starts, ends),
+            pieces=tuple(text[start:end] for start, end in zip((0, *ends), ends, strict=False)),
             after=tokens.ids[high:],
             after_text=tuple(pieces[high:]),
         )
@@ -112,6 +114,13 @@ def padding_token(tokenizer: Any) -> int:
     """A token to pad with; the attention mask hides it."""
     known = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(int(token) for token in known if token is not None)
+
+
+def _between(tokens: Tokens, first: int, last: int) -> tuple[int, int]:
+    """The tokens, from one number up to another, that hold a character in [first, last)."""
+    begins = [min(pair) for pair in zip(tokens.starts, (0, *tokens.ends), strict=False)]  # blanks before it are its own
+    own = [row for row, end in enumerate(tokens.ends) if end > first and begins[row] < last]
+    return (own[0], own[-1] + 1) if own else (0, 0)
 
 
 def _with_blanks(tokenizer: Any, text: str, tokens: Tokens) -> Tokens:

@@ -232,7 +232,7 @@ def _value(value: Any, where: str) -> Value:
                 f"{value!r} holds more than strings", where=where, remedy="Give a list of the names of its classes."
             )
         return tuple(sorted(set(value)))
-    if value is None or value == "" or str(value) in ("<NA>", "NaT"):
+    if value is None or (value == "" if isinstance(value, str) else str(value) in ("<NA>", "NaT")):
         return None
     if isinstance(value, float):
         return _number(value, where)

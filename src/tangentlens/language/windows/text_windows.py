@@ -61,7 +61,7 @@ class TextWindows:
     @property
     def padding(self) -> str:
         """The side on which windows are padded."""
-        return "right" if bool(self.attention_mask[:, 0].all()) else "left"
+        return str(self.source["rules"]["padding"])
 
     def features(self) -> FeatureSet:
         """The labels that can be tested, as features of an analysis, and why others cannot."""

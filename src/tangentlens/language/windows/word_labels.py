@@ -29,14 +29,17 @@ def word_labels(around: Sequence[dict[str, TaggedWord | None]]) -> Labels:
     """
     columns: Labels = {}
     for name in WORDS:
-        words = [each[name] for each in around]
-        features = sorted({feature for word in words if word is not None for feature in word.morphology})
-        columns[f"{name}.pos"] = tuple(word.pos or None if word is not None else None for word in words)
-        columns[f"{name}.dep"] = tuple(word.dep or None if word is not None else None for word in words)
-        for feature in features:
-            values = tuple(None if word is None else word.morphology.get(feature) for word in words)
-            columns[f"{name}.morph.{feature}"] = values
-    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+        known = [_described(each[name]) for each in around]
+        features = sorted({key for one in known for key in one} - {"pos", "dep"})
+        for key in ("pos", "dep", *features):
+            columns[f"{name}.{key}"] = tuple(one.get(key) or None for one in known)
+    return {name: values for name, values in columns.items() if any(values)}
+
+
+def _described(word: TaggedWord | None) -> dict[str, str]:
+    if word is None:
+        return {}
+    return {"pos": word.pos, "dep": word.dep, **{f"morph.{key}": value for key, value in word.morphology.items()}}
 
 
 def check_names(labels: Labels) -> None:
