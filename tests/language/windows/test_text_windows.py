@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tangentlens as tl
 from tangentlens.errors import InvalidInputError, StoreError
 from tangentlens.language.windows.cut_rules import CutRules
 from tangentlens.language.windows.cutting import cut_windows
@@ -13,7 +14,7 @@ from tangentlens.language.windows.text_labels import read_labels
 from tangentlens.language.windows.text_windows import retokenised
 from tangentlens.language.windows.text_windows_file import read_text_windows, write_text_windows
 from tangentlens.language.windows.texts import read_texts
-from tests.support.language_cases import RULE_TAGGER, TOKENIZERS, story
+from tests.support.language_cases import RULE_TAGGER, TOKENIZERS, story, tiny_llama
 from tests.support.real_gemma import gemma, needs_gemma
 
 CHAT = (
@@ -121,7 +122,7 @@ def test_another_tokenizer_cuts_the_same_characters(padding, bos):
     first, second = CHATTY["byte level"], CHATTY["metaspace"]
     texts = [story(seed) for seed in range(6)]
     windows = cut(texts, first, at="word", length=7, padding=padding, bos=bos, tagger=RULE_TAGGER, count=30)
-    found = retokenised(windows, frame(second, bos=bos, answer=False))
+    found = retokenised(windows, second)
     assert found.text == windows.text
     assert found.labels == windows.labels
     assert torch.equal(found.character, windows.character)
@@ -134,7 +135,31 @@ def test_another_tokenizer_cuts_the_same_characters(padding, bos):
     assert bool(found.attention_mask[:, 0 if padding == "right" else -1].all())
     assert "tokens differ" in found.source["note"]
     assert found.source["cut_with"]["vocabulary_sha256"] == vocabulary_hash(first)
-    assert retokenised(windows, frame(first, bos=bos)) is windows
+    assert retokenised(windows, first) is windows
+
+
+def test_another_tokenizer_without_the_special_tokens_is_refused():
+    windows = cut(["Ada saw"], CHATTY["byte level"], at="end", bos=True)
+    with pytest.raises(InvalidInputError, match="no beginning-of-text token"):
+        retokenised(windows, PLAIN["metaspace"])
+    windows = cut(["Ada saw"], CHATTY["byte level"], at="end", template=True)
+    with pytest.raises(InvalidInputError, match="no chat template"):
+        retokenised(windows, PLAIN["metaspace"])
+    found = retokenised(windows, CHATTY["metaspace"])
+    assert found.text == windows.text
+    assert "".join(found.token_text[0]).endswith("Ada saw<end>\n<turn>model\n")
+
+
+def test_a_sweep_sees_the_same_windows_whatever_the_side_of_the_padding():
+    tokenizer = CHATTY["byte level"]
+    lm = tl.language_model(tiny_llama(len(tokenizer)), tokenizer=tokenizer)
+    texts = [story(seed)[: 9 + 7 * seed] for seed in range(8)]
+    values = []
+    for padding in ("left", "right"):
+        windows = cut(texts, tokenizer, at="end", length=12, bos=True, padding=padding)
+        swept = tl.sweep(lm, windows.batch, groups="down_proj", geometry="fisher", directions=4, modes=3)
+        values.append(torch.stack([modes.pairs.values for modes in swept.modes.values()]))
+    torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])

@@ -51,7 +51,7 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
     Raises:
         InvalidInputError: they are not; names the keyword.
     """
-    _check(rules)
+    check_rules(rules)
     for name, values in labels.items():
         if len(values) != len(texts):
             raise InvalidInputError(
@@ -69,7 +69,12 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
     return at
 
 
-def _check(rules: CutRules) -> None:
+def check_rules(rules: CutRules) -> None:
+    """Look at rules before any text is read.
+
+    Raises:
+        InvalidInputError: a rule cannot be meant, whatever the texts are; names the keyword.
+    """
     for name in ("length", "count"):
         if getattr(rules, name) < 1:
             raise InvalidInputError(f"{name} is {getattr(rules, name)}", where=name, remedy="Give at least 1.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tangentlens.analysis.features import FeatureSet
 from tangentlens.errors import InvalidInputError
-from tangentlens.language.windows.special_tokens import Frame, Framed, described, padding_token
+from tangentlens.language.windows.special_tokens import Framed, described, frame, padding_token
 from tangentlens.language.windows.text_labels import Value, label_features
 
 PADDING = ("right", "left")
@@ -136,23 +136,25 @@ def laid_out(cuts: Sequence[Cut], padding: str, token: int) -> dict[str, Any]:
     }
 
 
-def retokenised(windows: TextWindows, frame: Frame) -> TextWindows:
+def retokenised(windows: TextWindows, tokenizer: Any) -> TextWindows:
     """The same pieces of the same texts in the tokens of another tokenizer; labels and places stay.
 
     Where the tokens have the same numbers the windows come back as they are. Otherwise windows begin and end at the
-    same characters, and may differ in their number of tokens.
+    same characters, and may differ in their number of tokens; special tokens are those of the other tokenizer.
 
     Args:
         windows: windows of any tokenizer.
-        frame: what the other tokenizer puts around a text (`frame` in special_tokens.py): `answer` as it was.
+        tokenizer: the other one; it must be fast.
 
     Raises:
-        InvalidInputError: a window has no token with this tokenizer.
+        InvalidInputError: the tokenizer has no such special tokens, or no token for a window.
     """
-    other = described(frame.tokenizer)
+    other = described(tokenizer)
     if other["vocabulary_sha256"] == windows.source["tokenizer"]["vocabulary_sha256"]:
         return windows
-    framed = [frame.tokenise(text) for text in windows.text]
+    rules = windows.source["rules"]
+    around = frame(tokenizer, bos=rules["bos"], template=rules["template"], answer=rules["at"] == "end")
+    framed = [around.tokenise(text) for text in windows.text]
     empty = [row for row, one in enumerate(framed) if not one.tokens.ids]
     if empty:
         raise InvalidInputError(
@@ -164,9 +166,9 @@ def retokenised(windows: TextWindows, frame: Frame) -> TextWindows:
     source = {
         **windows.source,
         "tokenizer": other,
-        "special": frame.described,
+        "special": around.described,
         "cut_with": windows.source["tokenizer"],
         "note": "the same characters as the windows that were cut; the tokens differ",
     }
     kept = {name: getattr(windows, name) for name in ("text_index", "character", "after", "labels", "seed")}
-    return TextWindows(**laid_out(cuts, windows.padding, padding_token(frame.tokenizer)), **kept, source=source)
+    return TextWindows(**laid_out(cuts, windows.padding, padding_token(tokenizer)), **kept, source=source)
