@@ -61,7 +61,7 @@ def expected_ends(at, tokenizer, text, length):
 
 
 @pytest.mark.parametrize("name", sorted(LANGUAGES))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     texts=st.lists(st.one_of(hostile, st.integers(0, 99).map(story)), min_size=1, max_size=4),
     at=st.one_of(st.just("end"), st.just("word"), st.integers(1, 9)),

@@ -84,16 +84,21 @@ def test_the_model_s_own_stories_are_texts():
     assert found.source["kind"] == "written by the model"
 
 
-def test_a_data_set_of_the_hub_is_named(monkeypatch):
-    asked = {}
+def test_a_data_set_of_the_hub_brings_its_columns(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_a, **_o: type("Info", (), {"sha": "abc"}))
+    monkeypatch.setattr("datasets.load_dataset", lambda *_a, **_o: iter(ROWS))
+    found = read_texts("hub:some/stories", split="test", most=2)
+    assert found.texts == ("one", " two\n")
+    assert found.columns == {"kind": ("a", None), "n": (1, 2)}
+    source = {"kind": "hub", "place": "some/stories", "revision": "abc", "split": "test", "more": True}
+    assert source.items() <= found.source.items()
 
-    def hub(name, **options):
-        asked.update(options, name=name)
-        return given(["one"])
+    def fail(*_args, **_options):
+        raise ConnectionError("no network")
 
-    monkeypatch.setattr("tangentlens.language.windows.texts.hub_stories", hub)
-    assert read_texts("hub:some/stories", column="story").texts == ("one",)
-    assert asked == {"name": "some/stories", "column": "story"}
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", fail)
+    with pytest.raises(InvalidInputError, match=r"no network.*some/stories"):
+        read_texts("hub:some/stories")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.tables import check_file, read_rows
-from tangentlens.language.windows.text import Stories, file_stories, hub_stories
+from tangentlens.language.windows.text import Stories, file_stories, hub_rows
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Texts:
         return len(self.texts)
 
 
-def read_texts(text: Any, *, column: str = "text", most: int = MOST_STORIES) -> Texts:
+def read_texts(text: Any, *, column: str = "text", split: str = "train", most: int = MOST_STORIES) -> Texts:
     """Read texts.
 
     Args:
@@ -48,6 +48,7 @@ def read_texts(text: Any, *, column: str = "text", most: int = MOST_STORIES) -> 
             lines), a .jsonl or a .parquet; "hub:NAME", a data set of the Hugging Face hub; `Stories`; or rows: a data
             set of the package datasets, a data frame, an iterable of mappings.
         column: of a table or rows, the one with the text; all others become `columns`.
+        split: of a data set of the hub.
         most: texts to read at most of the hub and of `Stories`.
 
     Raises:
@@ -55,7 +56,9 @@ def read_texts(text: Any, *, column: str = "text", most: int = MOST_STORIES) -> 
         MissingExtraError: the hub, or parquet, without the extra `language`.
     """
     if isinstance(text, str) and text.startswith(HUB):
-        return _streamed(hub_stories(text.removeprefix(HUB), column=column), most)
+        rows, source = hub_rows(text.removeprefix(HUB), split)
+        some, more = _first(rows, most)
+        return _rows(some, column, {**source, "more": more})
     if isinstance(text, str | Path):
         return _file(Path(text), column)
     if isinstance(text, Stories):
@@ -89,12 +92,17 @@ def _file(path: Path, column: str) -> Texts:
 
 
 def _streamed(stories: Stories, most: int) -> Texts:
-    reader = iter(stories)
-    texts = tuple(islice(reader, most))
-    more = len(texts) == most and next(reader, None) is not None
+    texts, more = _first(stories, most)
     if more:
         _log.info("read the first %d texts of %s", most, stories.source["place"])
-    return _checked(texts, {}, {**stories.source, "more": more})
+    return _checked(tuple(texts), {}, {**stories.source, "more": more})
+
+
+def _first(entries: Iterable[Any], most: int) -> tuple[list[Any], bool]:
+    """At most so many entries, and whether there are more."""
+    reader = iter(entries)
+    some = list(islice(reader, most))
+    return some, len(some) == most and next(reader, None) is not None
 
 
 def _rows(rows: Iterable[Any], column: str, source: Mapping[str, Any]) -> Texts:
