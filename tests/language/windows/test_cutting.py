@@ -287,6 +287,11 @@ def test_wrong_labels_and_slow_tokenizers_are_refused():
 
     with pytest.raises(InvalidInputError, match="use_fast"):
         cut_windows(texts, Slow(), CutRules())
+    with pytest.raises(InvalidInputError, match="there is no tokenizer"):
+        cut_windows(texts, None, CutRules())
+    book = read_texts(["one", "word " * 200_001])
+    with pytest.raises(InvalidInputError, match=r"text 1 has 1000005 characters.*paragraphs"):
+        cut_windows(book, Untouched(), CutRules(), tagger=RULE_TAGGER)
 
 
 def test_progress_says_how_many_texts_are_done():

@@ -10,6 +10,7 @@ from tangentlens.language.windows.text_windows import PADDING
 from tangentlens.language.windows.texts import Texts
 from tangentlens.language.windows.word_labels import check_names
 
+MOST_CHARACTERS = 1_000_000  # of a text that a tagger takes: a parser needs about a gigabyte for them
 EVERY = 16  # tokens between two windows where nothing else is asked for
 
 _RULES = ("end", "marked", "word")
@@ -66,7 +67,18 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
         raise InvalidInputError("there is no tagger to find words", where="at", remedy="Give one, or another rule.")
     if tagger is not None:
         check_names(labels)
+        _check_lengths(texts)
     return at
+
+
+def _check_lengths(texts: Texts) -> None:
+    longest = max(range(len(texts)), key=lambda row: len(texts.texts[row]))
+    if len(texts.texts[longest]) > MOST_CHARACTERS:
+        raise InvalidInputError(
+            f"text {longest} has {len(texts.texts[longest])} characters, more than the {MOST_CHARACTERS} that are tagged",
+            where="text",
+            remedy="Divide it, for example into paragraphs, or give tagger=None.",
+        )
 
 
 def check_rules(rules: CutRules) -> None:

@@ -88,6 +88,10 @@ def frame(tokenizer: Any, *, bos: bool = False, template: bool | str = False, an
     Raises:
         InvalidInputError: the tokenizer has no places, no such token or no template, or the template changes a text.
     """
+    if tokenizer is None:
+        raise InvalidInputError(
+            "there is no tokenizer to cut text with", where="tokenizer", remedy="Give the model's: tokenizer=..."
+        )
     tokenise(tokenizer, "a")
     token = tokenizer.bos_token_id if bos else None
     if bos and token is None:
