@@ -1,10 +1,11 @@
 """The step that compares the kernel's modes with every other way of finding the features, at one budget."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Generator
 
 from tangentlens.analysis.baseline_methods import KERNEL, Method, field_of, methods
 from tangentlens.analysis.case import Case
@@ -14,7 +15,8 @@ from tangentlens.analysis.kernel_modes import TOTAL, KernelModes
 from tangentlens.analysis.paired_scores import Scored, Scorer, bounds, choices, less, mean, p_above, scorer
 from tangentlens.analysis.scoring import METRICS, Choice, choose
 from tangentlens.analysis.sparse_probes import SparseProbe, interval, sparse_probes
-from tangentlens.progress import Progress
+from tangentlens.analysis.subject import Split
+from tangentlens.progress import Progress, silent
 from tangentlens.records import Figure
 from tangentlens.statistics.claims import LEAST, verdict
 from tangentlens.statistics.corrections import holm_of_known
@@ -63,26 +65,55 @@ def baseline_table(case: Case, kernels: KernelModes, progress: Progress) -> Find
     the features of one metric, "sparse_probes" the probes of k columns of each method.
     """
     shared = field_of(case, kernels)
-    features = case.features.features
-    scoring = scorer(case.halves, case.generator("blocks of the scoring half"))
-    expected = 2 + 6 * len(shared.sites) + 6
+    found = compared(
+        methods(shared, kernels),
+        case.features.features,
+        case.halves,
+        case.generator("blocks of the scoring half"),
+        expected=2 + 6 * len(shared.sites) + 6,
+        progress=progress,
+    )
+    return merged((found, Findings(notes=tuple(shared.notes))))
+
+
+def compared(
+    all_methods: Iterable[Method],
+    features: Sequence[Feature],
+    halves: Split,
+    generator: Generator,
+    *,
+    expected: int,
+    progress: Progress = silent,
+) -> Findings:
+    """The tables of `baseline_table` from any methods, the kernel's modes first.
+
+    Args:
+        all_methods: columns of a method are formed when it is reached.
+        features: that they are scored on.
+        halves: to choose on, and to score on.
+        generator: of the blocks of the scoring half.
+        expected: number of methods, for the progress.
+        progress: receives the methods.
+    """
+    scoring = scorer(halves, generator)
     rows: list[Row] = []
     probes: list[tuple[Method, SparseProbe]] = []
     reference: dict[str, Scored] = {}
-    for done, method in enumerate(methods(shared, kernels)):
+    for done, method in enumerate(all_methods):
         progress("baselines", min(done, expected - 1), expected)
         scored = _scored(method, features, scoring)
         reference = reference or scored
         rows += _rows(method, features, scored, reference)
         if method.shared is not None:
-            probes += [(method, probe) for probe in sparse_probes(method.shared, features, case.halves)]
+            probes += [(method, probe) for probe in sparse_probes(method.shared, features, halves)]
     progress("baselines", expected, expected)
-    parts = [
-        _table("baselines", [row for row in rows if row.feature]),
-        _table(MEANS, [row for row in rows if not row.feature]),
-        _probe_table(probes),
-    ]
-    return merged([*parts, Findings(notes=tuple(shared.notes))])
+    return merged(
+        (
+            _table("baselines", [row for row in rows if row.feature]),
+            _table(MEANS, [row for row in rows if not row.feature]),
+            _probe_table(probes),
+        )
+    )
 
 
 def _scored(method: Method, features: Sequence[Feature], scoring: Scorer) -> dict[str, Scored]:

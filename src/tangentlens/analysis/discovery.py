@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.enrichment import EXTREMES, QUARTERS, Enrichment, enrichment
@@ -13,8 +13,10 @@ from tangentlens.analysis.facts import Fact, classes_of, facts_at_hand
 from tangentlens.analysis.families import Families, families
 from tangentlens.analysis.findings import Arrays, Findings, merged
 from tangentlens.analysis.kernel_modes import GroupModes, KernelModes
+from tangentlens.analysis.shown import Shown
 from tangentlens.analysis.shown_findings import shown_findings
-from tangentlens.progress import Progress
+from tangentlens.analysis.subject import Split
+from tangentlens.progress import Progress, silent
 from tangentlens.store.tables import Column, table_parts
 
 LEVEL = 0.05  # an explanation whose corrected p is above it is none
@@ -33,26 +35,52 @@ def discovery(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
     every fact modes.G.strength, .merit, .p, .p_corrected, .sign, .end, .quarter, .share and .base (k, F). Words:
     facts.names, facts.kinds and facts.sources; inputs.classes, the class of every input, and inputs.label, its name.
     """
+    facts, classes = facts_at_hand(case), classes_of(case)
+    return described(
+        kernels.groups, facts, classes, case.halves, case.generator("enrichment"), shown=case.shown, progress=progress
+    )
+
+
+def described(
+    groups: Mapping[str, GroupModes],
+    facts: Sequence[Fact],
+    classes: tuple[str, tuple[str, ...]] | None,
+    halves: Split,
+    generator: Generator,
+    *,
+    shown: Shown | None = None,
+    progress: Progress = silent,
+) -> Findings:
+    """The tables of `discovery` from modes and facts of any kind.
+
+    Args:
+        groups: name -> modes.
+        facts: about the inputs, that may explain modes.
+        classes: name of a label with few classes, and the class of every input.
+        halves: to choose explanations on, and to score them on.
+        generator: of the tests.
+        shown: how an input is shown.
+        progress: receives the parts.
+    """
     progress("discovery", 0, 3)
-    groups = kernels.groups
     places = [(name, mode) for name, each in groups.items() for mode in range(each.count)]
     shares = [share for each in groups.values() for share in _shares(each)]
     joined = families({name: each.vectors for name, each in groups.items()}, shares)
     progress("discovery", 1, 3)
-    facts = facts_at_hand(case)
     scores = torch.cat([each.vectors for each in groups.values()], dim=1)
-    found = enrichment(scores, facts, case.halves, case.generator("enrichment"))
+    found = enrichment(scores, facts, halves, generator)
     progress("discovery", 2, 3)
     ends = {name: extremes(each.vectors) for name, each in groups.items()}
     arrays: Arrays = {f"modes.{name}.extremes": rows for name, rows in ends.items()}
     arrays |= _similar(joined)
-    parts = [Findings(arrays=arrays, words=_about_inputs(case), notes=_notes(case, facts, joined))]
+    named = {} if classes is None else {"inputs.label": (classes[0],), "inputs.classes": classes[1]}
+    parts = [Findings(arrays=arrays, words=named, notes=_notes(shown, facts, joined))]
     parts.append(_table("modes", _modes_table(groups, places, shares, joined, facts, found)))
     if found is not None:
         parts += [_strengths(groups, found, facts), _table("explanations", _explanations(places, facts, found))]
-    if case.shown is not None:
+    if shown is not None:
         used = torch.cat([rows.flatten() for rows in ends.values()]).unique()
-        parts.append(shown_findings(case.shown, used.tolist(), progress))
+        parts.append(shown_findings(shown, used.tolist(), progress))
     progress("discovery", 3, 3)
     return merged(parts)
 
@@ -87,11 +115,6 @@ def _similar(joined: Families) -> Arrays:
         "modes.similar": torch.tensor([pair[:2] for pair in pairs], dtype=torch.int64).reshape(-1, 2),
         "modes.similarity": torch.tensor([pair[2] for pair in pairs], dtype=torch.float64),
     }
-
-
-def _about_inputs(case: Case) -> dict[str, tuple[str, ...]]:
-    classes = classes_of(case)
-    return {} if classes is None else {"inputs.label": (classes[0],), "inputs.classes": classes[1]}
 
 
 def _table(name: str, columns: dict[str, Column]) -> Findings:
@@ -209,10 +232,10 @@ def _strengths(groups: Mapping[str, GroupModes], found: Enrichment, facts: Seque
     return Findings(arrays=arrays, words=words)
 
 
-def _notes(case: Case, facts: Sequence[Fact], joined: Families) -> tuple[str, ...]:
+def _notes(shown: Shown | None, facts: Sequence[Fact], joined: Families) -> tuple[str, ...]:
     notes = [f"modes of different groups whose |cosine| is above {joined.bound:.2f} are one family"]
     if not facts:
         notes.append("discovery: no fact about the inputs is at hand to explain modes by")
-    if case.shown is None:
+    if shown is None:
         notes.append("inputs are named by their number: show= says how to show them")
     return tuple(notes)

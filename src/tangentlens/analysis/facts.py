@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tangentlens.analysis.case import Case
-from tangentlens.analysis.features import MOST_CLASSES
+from tangentlens.analysis.features import MOST_CLASSES, FeatureSet
 from tangentlens.analysis.subject import Split
 
+Source = Literal["feature", "target", "prediction", "error", "input", "token", "text", "model"]
 _MOST_COLUMNS = 64
+_MOST_CLASSES = 12  # of a label that colours inputs
 _MOST_OUTPUTS = 16
 _FEWEST = 3  # inputs with a fact, and without it, in either half
 
@@ -23,14 +25,14 @@ class Fact:
 
     Attributes:
         name: "digit = 3", "brightness".
-        source: "feature", "target", "prediction", "error" or "input".
+        source: where it comes from.
         binary: true or false of an input, else a number.
         values: (N,) float64; 0 where there is none.
         present: (N,) the inputs that have one.
     """
 
     name: str
-    source: Literal["feature", "target", "prediction", "error", "input"]
+    source: Source
     binary: bool
     values: Float[Tensor, " N"]
     present: Bool[Tensor, " N"]
@@ -41,37 +43,56 @@ def facts_at_hand(case: Case) -> tuple[Fact, ...]:
 
     What is the same for nearly all inputs of a half is left out, and what repeats an earlier fact.
     """
-    every = torch.ones(case.N, dtype=torch.bool)
-    found: list[Fact] = [
-        Fact(each.name, "feature", each.kind == "binary", each.values[:, 0], each.present)
-        for each in case.features.features
-        if each.kind != "space"
-    ]
+    found = list(feature_facts(case.features))
     for source, parts in (
         ("target", _targets(case)), ("prediction", _predictions(case)), ("error", _errors(case)),
         ("input", _inputs(case)),
     ):  # fmt: skip
-        for name, values in parts:
-            column = values.detach().cpu().to(torch.float64)
-            binary = bool(((column == 0) | (column == 1)).all())
-            found.append(Fact(name, source, binary, column, every))  # type: ignore[arg-type]
-    return _distinct([fact for fact in found if _varies(fact, case.halves)])
+        found += [fact_of(name, source, values) for name, values in parts]  # type: ignore[arg-type]
+    return usable(found, case.halves)
+
+
+def feature_facts(features: FeatureSet) -> Iterator[Fact]:
+    """The features that are no spaces."""
+    for each in features.features:
+        if each.kind != "space":
+            yield Fact(each.name, "feature", each.kind == "binary", each.values[:, 0], each.present)
+
+
+def fact_of(name: str, source: Source, values: Tensor) -> Fact:
+    """A fact that every input has."""
+    column = values.detach().cpu().to(torch.float64)
+    binary = bool(((column == 0) | (column == 1)).all())
+    return Fact(name, source, binary, column, torch.ones(len(column), dtype=torch.bool))
+
+
+def usable(facts: Sequence[Fact], halves: Split) -> tuple[Fact, ...]:
+    """The facts that vary within both halves and do not repeat an earlier one."""
+    return _distinct([fact for fact in facts if _varies(fact, halves)])
 
 
 def classes_of(case: Case) -> tuple[str, tuple[str, ...]] | None:
     """The name of a label with few classes and the class of every input: the targets', or a feature's."""
-    most = 12
-    for family, names in case.features.classes.items():
-        columns = [case.by_name[name] for name in names if name in case.by_name]
-        if len(columns) == len(names) <= most:
+    found = feature_classes(case.features)
+    if found is not None:
+        return found
+    targets = case.targets
+    if targets is None or targets.ndim != 1 or targets.is_floating_point() or len(targets.unique()) > _MOST_CLASSES:
+        return None
+    return "target", tuple(str(int(each)) for each in targets)
+
+
+def feature_classes(features: FeatureSet) -> tuple[str, tuple[str, ...]] | None:
+    """The name of the first feature with few classes, and the class of every input."""
+    by_name = {each.name: each for each in features.features}
+    for family, names in features.classes.items():
+        columns = [by_name[name] for name in names if name in by_name]
+        if len(columns) == len(names) <= _MOST_CLASSES:
             table = torch.stack([each.values[:, 0] for each in columns], dim=1)
             have = columns[0].present & (table.sum(dim=1) > 0)
             short = [name.removeprefix(f"{family} = ") for name in names]
             words = (short[int(row.argmax())] if there else "none" for row, there in zip(table, have, strict=True))
             return family, tuple(words)
-    targets = case.targets
-    if targets is not None and targets.ndim == 1 and not targets.is_floating_point() and len(targets.unique()) <= most:
-        return "target", tuple(str(int(each)) for each in targets)
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tangentlens.analysis.alignment import align
 from tangentlens.analysis.case import Case
-from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.findings import Findings, merged
 from tangentlens.analysis.intervention_places import intervention_rows, spot
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
 from tangentlens.analysis.learned import Difference, Untrained, learned
@@ -70,9 +70,7 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
     """
     features = case.features.features
     groups = kernels.groups
-    permutations = case.options.permutations or min(
-        max(_PERMUTATIONS[0], 100 * len(features) * len(groups)), _PERMUTATIONS[1]
-    )
+    permutations = case.options.permutations or enough_permutations(len(features) * len(groups))
     progress("alignment", 0, 3)
     alignments = align(
         groups,
@@ -92,8 +90,19 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
         alignments, differences, [uses.get(each.feature) if each.group == TOTAL else None for each in alignments]
     )
     progress("alignment", 3, 3)
+    notes = _notes(case, untrained, permutations)
+    return merged((alignment_findings(table), Findings(notes=notes)))
+
+
+def alignment_findings(table: Sequence[Row]) -> Findings:
+    """The table "alignment" of rows of any analysis."""
     arrays, words = table_parts("alignment", _columns(table))
-    return Findings(arrays=arrays, words=words, notes=_notes(case, untrained, permutations))
+    return Findings(arrays=arrays, words=words)
+
+
+def enough_permutations(rows: int) -> int:
+    """So many that Holm's correction over a table of that many rows can leave a p below 0.05."""
+    return min(max(_PERMUTATIONS[0], 100 * rows), _PERMUTATIONS[1])
 
 
 def _untrained(case: Case, progress: Progress) -> Untrained:
