@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tangentlens.language.sweep.refinement import refine
     from tangentlens.language.sweep.sweep import sweep
     from tangentlens.pipeline.analyse import analyse
+    from tangentlens.pipeline.analyse_language_model import analyse_language_model
     from tangentlens.records import Eigenpairs, SubspaceOverlap
     from tangentlens.report.notebook import open_run
 
@@ -42,6 +43,7 @@ __all__ = [
     "TangentlensError",
     "UnsupportedModelError",
     "analyse",
+    "analyse_language_model",
     "entk",
     "language_model",
     "open_run",
@@ -65,6 +67,7 @@ _MODULES = {
     "TangentlensError": "errors",
     "UnsupportedModelError": "errors",
     "analyse": "pipeline.analyse",
+    "analyse_language_model": "pipeline.analyse_language_model",
     "entk": "kernels",
     "language_model": "language.model",
     "open_run": "report.notebook",

@@ -1,8 +1,8 @@
 """From a model of one's own to a stored run with its page."""
 
-import shutil
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,14 @@ import tomli_w
 from torch import Tensor
 
 from tangentlens.analysis.case import Case, Options, Subject, prepare
-from tangentlens.analysis.findings import Findings, measurement, merged
+from tangentlens.analysis.findings import merged
 from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
-from tangentlens.analysis.model_steps import MODEL_STEPS, ModelStep, left_out
-from tangentlens.pipeline.summary import summarise
+from tangentlens.analysis.model_steps import MODEL_STEPS, left_out
+from tangentlens.pipeline.parts import done_once, finish, measured, part_path
 from tangentlens.progress import Progress, silent
-from tangentlens.records import Measurement
-from tangentlens.report import build_report
-from tangentlens.store import Draft, begin, complete
-from tangentlens.store.about import About, write_about
-from tangentlens.store.arrays import read_measurement, read_seeds, write_measurement, write_part
-from tangentlens.store.environment import write_environment
-from tangentlens.store.results import write_results
+from tangentlens.store import Draft, begin
+from tangentlens.store.arrays import read_measurement, write_part
 
 SETTING = "analysis"
 
@@ -66,13 +61,13 @@ def analyse_model(
     parts = [kernel_findings(kernels)]
     for done, step in enumerate(possible):
         progress("steps", done, len(possible))
-        parts.append(_done_once(step, case, kernels, draft, progress))
+        run = partial(step.run, case, kernels, progress)
+        parts.append(done_once(draft, step.name, case.options.seed, run))
     progress("steps", len(possible), len(possible))
     whole = merged(parts)
     notes = (*left_out(case, MODEL_STEPS), *whole.notes)
-    seconds = time.perf_counter() - start
-    write_measurement(draft.partial, _measured(case, whole, notes), seconds)
-    return _finish(draft, title or type(subject.model).__name__, seconds)
+    record = measured(case.options.seed, whole, notes)
+    return finish(draft, title or type(subject.model).__name__, record, time.perf_counter() - start)
 
 
 def description(case: Case, source: str) -> dict[str, Any]:
@@ -100,43 +95,11 @@ def _tensors(case: Case) -> list[Tensor]:
     return list(inputs.values() if isinstance(inputs, dict) else inputs)
 
 
-def _measured(case: Case, found: Findings, notes: tuple[str, ...]) -> Measurement:
-    return measurement(case.options.seed, found.figures, found.arrays, notes, found.words, found.intervals)
-
-
 def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:
-    path = _part(draft, "kernels")
+    path = part_path(draft, "kernels")
     if path.exists():
         stored = read_measurement(path)
         return stored_modes(stored.arrays, stored.words, stored.figures.get("kernel.check"))
     kernels = kernel_modes(case.model, case.inputs, case.kernel, progress=progress)
-    write_part(path, _measured(case, kernel_findings(kernels), ()))
+    write_part(path, measured(case.options.seed, kernel_findings(kernels), ()))
     return kernels
-
-
-def _done_once(step: ModelStep, case: Case, kernels: KernelModes, draft: Draft, progress: Progress) -> Findings:
-    """A step's findings: computed and stored, or read where an interrupted run holds them."""
-    path = _part(draft, step.name)
-    if path.exists():
-        stored = read_measurement(path)
-        figures = {key: (value, stored.units.get(key, "")) for key, value in stored.figures.items()}
-        return Findings(figures, dict(stored.arrays), dict(stored.intervals), stored.words, stored.notes)
-    start = time.perf_counter()
-    found = step.run(case, kernels, progress)
-    seconds = {f"seconds.{step.name.replace(' ', '_')}": (time.perf_counter() - start, "seconds")}
-    whole = merged((found, Findings(seconds)))
-    write_part(path, _measured(case, whole, whole.notes))
-    return whole
-
-
-def _part(draft: Draft, name: str) -> Path:
-    return draft.partial / "parts" / f"{name.replace(' ', '-')}.safetensors"
-
-
-def _finish(draft: Draft, title: str, seconds: float) -> Path:
-    shutil.rmtree(draft.partial / "parts", ignore_errors=True)
-    write_results(draft.partial / "results.json", summarise(read_seeds(draft.partial)))
-    write_environment(draft.partial, {**draft.environment, "seconds": seconds})
-    write_about(draft.partial, About(title, (), ()))
-    build_report(draft.partial)
-    return complete(draft)

@@ -26,6 +26,7 @@ class LanguageSubject:
         groups: names of the parameter groups, the lowest first.
         geometries: of the logits.
         seed: of windows, halves and pilot.
+        attention_mask: (N, T) 0 at padding; None where every window is full.
     """
 
     lm: LanguageModel
@@ -34,11 +35,13 @@ class LanguageSubject:
     groups: tuple[str, ...]
     geometries: tuple[str, ...]
     seed: int
+    attention_mask: Int[Tensor, "N T"] | None = None
 
     @property
     def batch(self) -> Batch:
         """The windows as the model takes them."""
-        return {"input_ids": self.input_ids}
+        mask = {} if self.attention_mask is None else {"attention_mask": self.attention_mask}
+        return {"input_ids": self.input_ids, **mask}
 
     @property
     def blocks(self) -> tuple[str, ...]:

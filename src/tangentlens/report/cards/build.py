@@ -1,6 +1,6 @@
 """From a run's record to the data of its cards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from tangentlens.report.cards.packed import Packed, pack, pack_counts, quantise
 from tangentlens.report.language_run import LanguageRun, geometry_name
 from tangentlens.report.visible_text import visible_token
 from tangentlens.store.figure_keys import WordDrop, method_of
+from tangentlens.store.tables import read_table, table_names
 
 _MOST_SHARES = 1_300_000  # a byte each: with 126 kernels of 25 modes the page, plotly included, is about 10 MB
 _MEASURES = ("auroc", "auroc.low", "auroc.high", "average_precision", "p")
@@ -46,6 +47,8 @@ def build_deck(run: LanguageRun, geometry: str) -> Deck:
         examples=None if shown is None else _examples(run, geometry, shown),
         similar_scores=_alike(run.of(geometry, "scores"), by_scores),
         similar_directions=_alike(run.of(geometry, "directions"), by_directions),
+        explained=_explained(run, values.shape[1]),
+        classes_of=visible_token("".join(run.words("inputs.label"))) or "part of speech of the next word",
     )
 
 
@@ -65,6 +68,23 @@ def causal_effect(run: LanguageRun, geometry: str) -> np.ndarray | None:
         if own is not None and other is not None and not abs(effects[layer, mode]) > abs(own - other):
             effects[layer, mode] = own - other
     return effects if np.isfinite(effects).any() else None
+
+
+def _explained(run: LanguageRun, k: int) -> tuple[str, ...] | None:
+    """The best fact of every mode that is beyond chance, from the table of modes."""
+    if "modes" not in table_names(run.record):
+        return None
+    rows = {(str(row["group"]), int(row["mode"])): row for row in read_table(run.record, "modes").rows()}
+    groups = run.words("groups")
+    named = groups if len(groups) > 1 else ("total",)
+    return tuple(_fact(rows.get((group, mode))) for group in named for mode in range(k))
+
+
+def _fact(row: Mapping[str, str | float | int] | None) -> str:
+    if row is None or not row["explained_by"]:
+        return ""
+    metric = {"auroc": "AUROC"}.get(str(row["metric"]), str(row["metric"]))
+    return f"{visible_token(str(row['explained_by']))} ({metric} {float(row['score']):.2f})"
 
 
 def _ablated(run: LanguageRun, label: str, geometry: str, side: str) -> float | None:
@@ -133,7 +153,7 @@ def _windows(run: LanguageRun, shown: np.ndarray, ids: np.ndarray | None, vocabu
         number=tuple(shown.tolist()),
         tokens=None if ids is None else _places(ids, vocabulary),
         words=_of_windows(run.words("windows.word"), shown),
-        classes=_of_windows(run.words("windows.pos"), shown),
+        classes=_of_windows(run.words("windows.pos") or run.words("inputs.classes"), shown),
         stories=None if stories is None else tuple(stories[shown].tolist()),
     )
 
@@ -157,7 +177,7 @@ def _histogram(run: LanguageRun, geometry: str) -> Histogram | None:
     scores = run.of(geometry, "scores")
     if scores is None:
         return None
-    stored = run.words("windows.pos")
+    stored = run.words("windows.pos") or run.words("inputs.classes")
     classes = stored if len(stored) == scores.shape[1] else ("all windows",) * scores.shape[1]
     found = histograms(scores, tuple(map(visible_token, classes)), run.labels)
     return Histogram(found.classes, pack_counts(found.counts), pack(found.edges))

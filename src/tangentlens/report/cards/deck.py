@@ -212,6 +212,8 @@ class Deck:
         energy: (L, k) share of the mode's energy in its output direction.
         effect: (L, k) causal effect, NaN where it was not measured.
         general: what the cards of any other model hold; None for a language model.
+        explained: (L * k,) the fact that a mode goes with, in words, "" where there is none; None where not asked.
+        classes_of: what the classes of the histogram are of.
         labels, raised, lowered, histogram, windows, examples, similar_scores, similar_directions: see their classes.
     """
 
@@ -236,6 +238,8 @@ class Deck:
     similar_scores: Alike | None
     similar_directions: Alike | None
     general: General | None = None
+    explained: tuple[str, ...] | None = None
+    classes_of: str = "part of speech of the next word"
 
 
 def deck_json(deck: Deck) -> str:

@@ -3,6 +3,7 @@
 from tangentlens.report.blocks import Block, Cards, Lead, Note, Section
 from tangentlens.report.cards.deck import deck_json
 from tangentlens.report.cards.modes import build_mode_deck
+from tangentlens.report.language_run import holds_language_model
 from tangentlens.report.mode_run import ModeRun, holds_modes, mode_run
 from tangentlens.report.numbers import several
 from tangentlens.store import StoredRun
@@ -36,4 +37,8 @@ def _sentence(run: ModeRun) -> str:
     return f"{words}; a fact about the inputs explains {explained} of them beyond chance."
 
 
-SECTION = Section("cards", "Cards of all modes", _build, when=holds_modes)
+def _when(run: StoredRun) -> bool:
+    return holds_modes(run) and not holds_language_model(run)
+
+
+SECTION = Section("cards", "Cards of all modes", _build, when=_when)

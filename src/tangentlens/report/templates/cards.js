@@ -250,7 +250,7 @@
     });
     const axis = make("div", { class: "row axis" }, ...(alone ? [] : [make("span", {})]), make("span", {}, make("span", {}, short(low)), make("span", {}, "score"), make("span", {}, short(high))));
     const wide = general ? { style: `--label: ${Math.min(8, 0.8 + 0.6 * Math.max(...histogram.classes.map(({ length }) => length)))}em` } : {};
-    return make("div", wide, make("h4", {}, !general ? "Scores by part of speech of the next word" : inputs.classes ? `Scores by ${inputs.label}` : "Scores"),
+    return make("div", wide, make("h4", {}, !general ? (histogram.classes.length === 1 ? "Scores" : `Scores by ${deck.classes_of}`) : inputs.classes ? `Scores by ${inputs.label}` : "Scores"),
       make("div", { class: alone ? "histogram alone" : "histogram", role: "img", "aria-label": `Histograms of the scores from ${short(low)} to ${short(high)}, one for each class` }, ...rows, axis));
   };
 
@@ -394,6 +394,7 @@
       ...(general?.found[place].length ? [foundPart(general.found[place])] : [])];
     return make("div", { class: "card-body" },
       ...(general ? [] : [make("p", { class: "group" }, make("bdi", {}, deck.groups[each.layer]))]),
+      ...(deck.explained?.[place] ? [make("p", { class: "group" }, "Goes with: ", make("bdi", {}, deck.explained[place]))] : []),
       properties(each),
       ...(inputs ? [inputsPart(each)] : []),
       make("div", { class: "two" }, ...[left, right].filter(({ length }) => length).map((parts) => make("div", { class: "card-part" }, ...parts))),

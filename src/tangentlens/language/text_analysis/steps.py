@@ -1,0 +1,77 @@
+"""The steps of an analysis of a language model; a new one is a line below."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tangentlens.analysis.discovery import described
+from tangentlens.analysis.facts import feature_classes
+from tangentlens.analysis.findings import Findings
+from tangentlens.analysis.kernel_modes import KernelModes
+from tangentlens.analysis.shown import Shown
+from tangentlens.language.sweep.result import Sweep
+from tangentlens.language.text_analysis.baselines import baselines
+from tangentlens.language.text_analysis.cards import card_findings
+from tangentlens.language.text_analysis.case import TextCase
+from tangentlens.language.text_analysis.facts import window_facts
+from tangentlens.language.text_analysis.label_table import label_table
+from tangentlens.progress import Progress
+
+
+class TextFindings(NamedTuple):
+    """What every step is given: the case, its modes, the sweep that they come from, a folder for further sweeps."""
+
+    case: TextCase
+    kernels: KernelModes
+    swept: Sweep
+    work: Path
+    progress: Progress
+
+
+class TextStep(NamedTuple):
+    """One step: its name, whether it needs labels, and what it does."""
+
+    name: str
+    labels: bool
+    run: Callable[[TextFindings], Findings]
+
+
+def _labels(given: TextFindings) -> Findings:
+    return label_table(given.case, given.kernels, given.work / "untrained", given.progress)
+
+
+def _baselines(given: TextFindings) -> Findings:
+    return baselines(given.case, given.kernels, given.progress)
+
+
+def _discovery(given: TextFindings) -> Findings:
+    case = given.case
+    texts = case.windows.text
+    return described(
+        given.kernels.groups,
+        window_facts(case),
+        feature_classes(case.features),
+        case.halves,
+        case.generator("enrichment"),
+        shown=Shown("text", texts.__getitem__),
+        progress=given.progress,
+    )
+
+
+def _cards(given: TextFindings) -> Findings:
+    return card_findings(given.case, given.swept)
+
+
+TEXT_STEPS: tuple[TextStep, ...] = (
+    TextStep("features", True, _labels),
+    TextStep("baselines", True, _baselines),
+    TextStep("discovery", False, _discovery),
+    TextStep("cards", False, _cards),
+)
+
+
+def left_out(case: TextCase, steps: Sequence[TextStep] = TEXT_STEPS) -> tuple[str, ...]:
+    """A sentence for each step that needs labels where there are none."""
+    if case.features.features:
+        return ()
+    return tuple(f"{step.name}: not done, needs labels=" for step in steps if step.labels)
