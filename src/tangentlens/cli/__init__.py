@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from tangentlens.cli import language as language_command
 from tangentlens.cli.changes import older_options, parsed_changes
-from tangentlens.cli.console import Terminal, listening, reporting, shown_path, start_logging
+from tangentlens.cli.console import Terminal, listening, reporting, shown_path, terminal_of
+from tangentlens.cli.options import Changes, NoEvidence, Out, Overwrite, Quiet, Resume, Verbose
 from tangentlens.errors import InvalidInputError
 
 app = typer.Typer(
@@ -25,21 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the report's path alone.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which method was chosen and why; tracebacks.")]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run; finished seeds are kept.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run once the new one is complete.")]
-NoEvidence = Annotated[
-    bool,
-    typer.Option("--no-evidence", help="Leave out nulls, interventions and baselines; `evidence` adds them later."),
-]
-
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the config: --set windows.count=128. Repeatable."),
-]
 
 
 def main() -> None:
@@ -80,7 +67,7 @@ def demo(out: Out = None, overwrite: Overwrite = False, quiet: Quiet = False, ve
 
     Without evidence, which one network cannot give; `tangentlens evidence runs/demo` adds what it can.
     """
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal, resume=_command("demo", out, overwrite=out is not None)):
         from tangentlens import pipeline
         from tangentlens.config import read_config
@@ -109,7 +96,7 @@ def analyse(
     verbose: Verbose = False,
 ) -> None:
     """Analyse a model of your own: which features it holds, learned and uses. Goes to runs/<FUNCTION>."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     again = _command(f"analyse {shlex.quote(source)}", out, resume=True, overwrite=overwrite)
     with reporting(terminal, resume=again):
         options = {"modes": modes, "seed": seed, "limit": limit, "memory_budget": memory_budget}
@@ -132,6 +119,9 @@ def _analyse(
     print_analysis(terminal, folder)
 
 
+app.command("language")(language_command.language)
+
+
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="A TOML config, for example the config.toml of a run.")],
@@ -143,7 +133,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a config: any setting, any seeds. Goes to runs/<setting>-<name of the config> unless --out says otherwise."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     again = _command(f"run {shlex.quote(str(config))}", out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
     with reporting(terminal, resume=again):
         from tangentlens.cli.own_model import replayed
@@ -152,6 +142,12 @@ def run(
         if stored is not None:
             source, folder = stored.pop("source"), out or Path("runs") / _run_name(config, "analysis")
             _analyse(terminal, source, folder, stored, overwrite=overwrite, resume=resume)
+            return
+        arguments = language_command.replayed_text(config)
+        if arguments is not None:
+            language_command.analyse(
+                terminal, arguments, out or Path("runs") / _run_name(config, "text"), resume=resume, overwrite=overwrite
+            )
             return
         from tangentlens import pipeline
         from tangentlens.config import read_config
@@ -180,7 +176,7 @@ def reproduce(
     verbose: Verbose = False,
 ) -> None:
     """Run the paper's experiment with all its seeds and compare its figures with what is expected of them."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     changes = [*(changes or ()), *older_options(windows, groups, text)]
     words = " ".join([f"reproduce {setting}", *(f"--set {shlex.quote(change)}" for change in changes)])
     again = _command(words, out, resume=True, overwrite=overwrite, no_evidence=no_evidence)
@@ -213,7 +209,7 @@ def evidence(
     verbose: Verbose = False,
 ) -> None:
     """Add nulls, interventions, baselines and verdicts to a stored run, from what it holds."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal, resume=_command(f"evidence {shlex.quote(str(run))}", None)):
         from tangentlens import pipeline
 
@@ -240,7 +236,7 @@ def report(
     verbose: Verbose = False,
 ) -> None:
     """Write report.html of a stored run again."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal):
         from tangentlens.paper import about
         from tangentlens.report.cards.neuronpedia import write_neuronpedia
@@ -271,7 +267,7 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Lay two runs side by side: where their configs differ, and their figures with intervals."""
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal):
         from tangentlens.cli.printing import comparison_tables
         from tangentlens.paper import about
@@ -301,7 +297,7 @@ def gallery(
 
     The texts of a language model's windows are shown only where the model wrote them itself.
     """
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal):
         from tangentlens.paper import about
         from tangentlens.report.gallery import write_gallery
@@ -324,7 +320,7 @@ def doctor(
 
     Exits with 1 where something will not work.
     """
-    terminal = _terminal(quiet, verbose)
+    terminal = terminal_of(quiet, verbose)
     with reporting(terminal):
         from tangentlens.cli.printing import checks_table, diagnosis
         from tangentlens.language.doctor import examine
@@ -338,12 +334,6 @@ def doctor(
         terminal.answer(diagnosis(found))
         if found.failing:
             raise typer.Exit(1)
-
-
-def _terminal(quiet: bool, verbose: bool) -> Terminal:
-    terminal = Terminal(quiet=quiet, verbose=verbose)
-    start_logging(terminal)
-    return terminal
 
 
 def _command(

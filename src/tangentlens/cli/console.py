@@ -45,6 +45,13 @@ class Terminal:
         self.out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def terminal_of(quiet: bool, verbose: bool) -> Terminal:
+    """A terminal that receives the log of tangentlens too."""
+    terminal = Terminal(quiet=quiet, verbose=verbose)
+    start_logging(terminal)
+    return terminal
+
+
 def start_logging(terminal: Terminal) -> None:
     """Send the log of tangentlens to stderr, each message once, its numbers aside."""
     level = logging.ERROR if terminal.quiet else logging.INFO if terminal.verbose else logging.WARNING

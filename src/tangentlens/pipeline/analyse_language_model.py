@@ -1,6 +1,7 @@
 """`tangentlens.analyse_language_model`: one call from a language model and a text to a stored run with its page."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,29 +104,43 @@ def analyse_language_model(
     """
     options = TextOptions(groups, geometry, modes, directions, seed=seed, permutations=permutations)
     check_options(options)
-    count = windows if isinstance(windows, int) and not isinstance(windows, bool) else None
-    rules = CutRules(
-        at=at, length=length, count=256 if count is None else count, seed=seed, bos=bos, template=template, mark=mark
-    )
-    check_rules(rules)
+    rules = _rules(windows, CutRules(at=at, length=length, seed=seed, bos=bos, template=template, mark=mark))
     check_labels(labels, label_columns)
     called = _replayable(locals())
     with listener(progress) as shown:
-        texts = None if count is None or _is_written(text) else read_texts(_text(text), column=column)
-        known = None if texts is None else read_labels(labels, texts, label_columns)
-        tagged = None if count is None or tagger is None else _tagger(tagger)
+        read = None if rules is None else _Read(text, labels, label_columns, column, tagger)
         lm = _model(model, tokenizer, shown)
-        cut = _stored_windows(windows, lm) if count is None else None
-        if cut is None:
-            texts = texts or _written(lm, rules, seed, shown)
-            known = known if known is not None else read_labels(labels, texts, label_columns)
-            cut = cut_windows(texts, lm.tokenizer, rules, labels=known, tagger=tagged, progress=shown)
+        cut = _stored_windows(windows, lm) if read is None or rules is None else read.windows(lm, rules, shown)
         case = text_case(lm, cut, options, untrained=_untrained(lm, untrained, seed))
         folder = Path(out) if out is not None else Path("runs") / model_name(case)
         path = analyse_text(
             case, folder, called=called, title=title, overwrite=overwrite or out is None, resume=resume, progress=shown
         )
     return open_run(path)
+
+
+def _rules(windows: Any, rules: CutRules) -> CutRules | None:
+    """How windows are cut; None where they are those of a run."""
+    count = isinstance(windows, int) and not isinstance(windows, bool)
+    rules = replace(rules, count=windows) if count else rules
+    check_rules(rules)
+    return rules if count else None
+
+
+class _Read:
+    """Texts, labels and tagger, read before the model is loaded; texts that the model writes come later."""
+
+    def __init__(self, text: Any, labels: Any, columns: Sequence[str] | None, column: str, tagger: Any) -> None:
+        self._texts = None if _is_written(text) else read_texts(_text(text), column=column)
+        self._labels, self._columns = labels, columns
+        self._known = None if self._texts is None else read_labels(labels, self._texts, columns)
+        self._tagger = None if tagger is None else _tagger(tagger)
+
+    def windows(self, lm: LanguageModel, rules: CutRules, progress: Progress) -> TextWindows:
+        """Windows in the model's tokens."""
+        texts = self._texts or _written(lm, rules, rules.seed, progress)
+        known = self._known if self._known is not None else read_labels(self._labels, texts, self._columns)
+        return cut_windows(texts, lm.tokenizer, rules, labels=known, tagger=self._tagger, progress=progress)
 
 
 def _is_written(text: Any) -> bool:
@@ -201,7 +216,7 @@ def _untrained(lm: LanguageModel, untrained: Any, seed: int) -> LanguageModel | 
     )
 
 
-_NO_ARGUMENTS = ("count", "options", "rules", "resume", "overwrite", "out", "progress")
+_NO_ARGUMENTS = ("options", "rules", "resume", "overwrite", "out", "progress")
 
 
 def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,10 @@ _WORDS = {"holds": "yes", "does not hold": "no", "undecided": "undecided", "not 
 _METRICS = {"auroc": "AUROC", "r2": "R²", "overlap": "overlap"}
 _HOW = (
     "Aligned: the best mode, chosen with its sign on one half of the inputs, goes with the feature on the other half "
-    "beyond permutations that repeat the choice. Learned: the kernel predicts the feature, by ridge regression, better than the "
-    "kernel of untrained networks does. Used: exchanging the feature's direction between "
-    "inputs costs more than exchanging matched random ones, by the same lengths and by their own. Yes and no need "
-    "a 95 % interval on one side and, for yes, p ≤ 0.05 after Holm's correction over the table; all else is "
-    "undecided."
+    "beyond permutations that repeat the choice. Learned: the kernel predicts the feature, by ridge regression, better "
+    "than the kernel of untrained networks does. Used: exchanging the feature's direction between inputs costs more "
+    "than exchanging matched random ones, by the same lengths and by their own. Yes and no need a 95 % interval on "
+    "one side and, for yes, p ≤ 0.05 after Holm's correction over the table; all else is undecided."
 )
 
 _Row = dict[str, str | float | int]
