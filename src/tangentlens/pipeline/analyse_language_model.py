@@ -26,6 +26,7 @@ from tangentlens.progress.listeners import listener
 from tangentlens.report.notebook import Run, open_run
 
 WRITTEN = "written"  # text that the model writes itself
+_MOST_STRINGS = 1000  # of an argument, in a run's config
 _STORIES_FOR_A_WINDOW = 0.5  # that the model writes
 
 
@@ -203,6 +204,8 @@ def _written(lm: LanguageModel, rules: CutRules, seed: int, progress: Progress) 
 
 
 def _untrained(lm: LanguageModel, untrained: Any, seed: int) -> LanguageModel | None:
+    if isinstance(untrained, str) and untrained == "none":
+        return None
     if untrained is None or isinstance(untrained, LanguageModel):
         return untrained
     if untrained == "reinitialise":
@@ -223,6 +226,8 @@ def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments that a config can hold; those that it cannot are named under "missing"."""
     kept: dict[str, Any] = {}
     missing = []
+    if arguments["untrained"] is None:
+        arguments = {**arguments, "untrained": "none"}
     for name, value in arguments.items():
         if name in _NO_ARGUMENTS or value is None:
             continue
@@ -236,5 +241,5 @@ def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(isinstance(each, str) for each in value)
+        return len(value) <= _MOST_STRINGS and all(isinstance(each, str) for each in value)
     return isinstance(value, str | int | float)
