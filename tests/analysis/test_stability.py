@@ -10,10 +10,11 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from tangentlens.alignment.cliffs import find_cliffs
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.kernel_findings import kernel_findings
 from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, kernel_modes
 from tangentlens.analysis.stability import blocks_between_gaps, extended_modes, reproduced, shared_percent, stability
+from tangentlens.analysis.subject import Subject
 from tangentlens.kernels import entk
 from tangentlens.progress import silent
 

@@ -9,11 +9,13 @@ from typing import Any
 import tomli_w
 from torch import Tensor
 
-from tangentlens.analysis.case import Case, Options, Subject, prepare
+from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import Findings, measurement, merged
 from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
-from tangentlens.analysis.model_steps import MODEL_STEPS, ModelStep, left_out
+from tangentlens.analysis.model_steps import MODEL_STEPS
+from tangentlens.analysis.steps import Step, left_out, possible
+from tangentlens.analysis.subject import Subject
 from tangentlens.pipeline.summary import summarise
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
@@ -62,14 +64,14 @@ def analyse_model(
     draft = begin(folder, tomli_w.dumps(description(case, source)), overwrite=overwrite, resume=resume)
     start = time.perf_counter()
     kernels = _kernels(case, draft, progress)
-    possible = [step for step in MODEL_STEPS if not step.lacks(case)]
+    steps = possible(MODEL_STEPS, case)
     parts = [kernel_findings(kernels)]
-    for done, step in enumerate(possible):
-        progress("steps", done, len(possible))
+    for done, step in enumerate(steps):
+        progress("steps", done, len(steps))
         parts.append(_done_once(step, case, kernels, draft, progress))
-    progress("steps", len(possible), len(possible))
+    progress("steps", len(steps), len(steps))
     whole = merged(parts)
-    notes = (*left_out(case, MODEL_STEPS), *whole.notes)
+    notes = (*left_out(MODEL_STEPS, case), *whole.notes)
     seconds = time.perf_counter() - start
     write_measurement(draft.partial, _measured(case, whole, notes), seconds)
     return _finish(draft, title or type(subject.model).__name__, seconds)
@@ -114,7 +116,9 @@ def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:
     return kernels
 
 
-def _done_once(step: ModelStep, case: Case, kernels: KernelModes, draft: Draft, progress: Progress) -> Findings:
+def _done_once(
+    step: Step[Case, [KernelModes, Progress]], case: Case, kernels: KernelModes, draft: Draft, progress: Progress
+) -> Findings:
     """A step's findings: computed and stored, or read where an interrupted run holds them."""
     path = _part(draft, step.name)
     if path.exists():
