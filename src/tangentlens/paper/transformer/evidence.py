@@ -60,7 +60,7 @@ def trained_network(config: Config, measured: Measurement, keys: tuple[int, ...]
         example_loss=lambda logits, y: cross_entropies(logits[:, :p], y),
         features=nulls.bases,
         followed=_FAMILIES,
-        sites=sites(model, tokens),
+        sites=sites(model, tokens, p),
         read="residual",
         modes=_modes(unembedding_modes(model, tokens), len(keys), measured),
         random=nulls.random,
