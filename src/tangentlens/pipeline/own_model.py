@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import Findings, measurement, merged
-from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
+from tangentlens.analysis.kernel_findings import halves_findings, kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
 from tangentlens.analysis.model_steps import MODEL_STEPS
+from tangentlens.analysis.stability import random_halves
 from tangentlens.analysis.steps import Step, left_out, possible
 from tangentlens.analysis.subject import Subject
 from tangentlens.pipeline.summary import summarise
@@ -111,8 +112,8 @@ def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:
     if path.exists():
         stored = read_measurement(path)
         return stored_modes(stored.arrays, stored.words, stored.figures.get("kernel.check"))
-    kernels = kernel_modes(case.model, case.inputs, case.kernel, progress=progress)
-    write_part(path, _measured(case, kernel_findings(kernels), ()))
+    kernels = kernel_modes(case.model, case.inputs, case.kernel, halves=random_halves(case), progress=progress)
+    write_part(path, _measured(case, merged((kernel_findings(kernels), halves_findings(kernels))), ()))
     return kernels
 
 
