@@ -25,9 +25,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.feature_table import feature_table
 from tangentlens.analysis.kernel_modes import TOTAL, kernel_modes
+from tangentlens.analysis.subject import Subject
 from tangentlens.paper.stacked_training import StackedTraining
 from tangentlens.progress import silent
 from tangentlens.statistics.intervals import share_interval

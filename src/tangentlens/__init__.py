@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tangentlens.alignment.overlap import subspace_overlap
-    from tangentlens.analysis.case import Subject
+    from tangentlens.analysis.subject import Subject
     from tangentlens.eigen import top_eigenpairs
     from tangentlens.errors import (
         InvalidInputError,
@@ -62,7 +62,7 @@ _MODULES = {
     "NumericalError": "errors",
     "OutOfMemoryError": "errors",
     "StoreError": "errors",
-    "Subject": "analysis.case",
+    "Subject": "analysis.subject",
     "SubspaceOverlap": "records",
     "TangentlensError": "errors",
     "UnsupportedModelError": "errors",

@@ -14,12 +14,13 @@ from torch import nn
 
 from tangentlens.analysis.baseline_methods import KERNEL, field_of, methods
 from tangentlens.analysis.baseline_table import REFERENCE, baseline_table
-from tangentlens.analysis.case import Case, Options, Subject, prepare
+from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, KernelModes, kernel_modes
 from tangentlens.analysis.paired_scores import area, choices, explained, less, mean, p_above, quality, scorer
 from tangentlens.analysis.scoring import Choice, choose, held_out, overlap_percent
 from tangentlens.analysis.sparse_probes import logistic, ridge, sparse_probes
+from tangentlens.analysis.subject import Subject
 from tangentlens.controls.baselines.gradients import gradient_functions
 from tangentlens.controls.baselines.principal import gradient_scores, principal_scores
 from tangentlens.controls.baselines.sparse import dictionary_codes, independent_components, random_atom_codes

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.checkpoint_states import read_checkpoints
 from tangentlens.analysis.checkpoint_table import checkpoint_table, known_curve, resampled_shares, tracked
 from tangentlens.analysis.features import read_features
 from tangentlens.analysis.kernel_modes import GroupModes, KernelModes
+from tangentlens.analysis.subject import Subject
 from tangentlens.analysis.transitions import feature_transition, onset_of
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels import entk

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.checks_table import adjointness, checks
 from tangentlens.analysis.fingerprint import fingerprint
 from tangentlens.analysis.kernel_modes import kernel_modes
+from tangentlens.analysis.subject import Subject
 from tangentlens.progress import silent
 
 AUTOGRAD, SECOND, ALONE, TWICE, ADJOINT, FOUND = (

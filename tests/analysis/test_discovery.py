@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.discovery import discovery, extremes, skewness
 from tangentlens.analysis.enrichment import ORDERS, enrichment
 from tangentlens.analysis.facts import Fact, facts_at_hand
@@ -17,7 +17,7 @@ from tangentlens.analysis.families import families, similarity_bound
 from tangentlens.analysis.findings import measurement
 from tangentlens.analysis.kernel_modes import kernel_modes
 from tangentlens.analysis.model_steps import MODEL_STEPS
-from tangentlens.analysis.subject import Split
+from tangentlens.analysis.subject import Split, Subject
 from tangentlens.progress import silent
 from tangentlens.statistics.corrections import holm
 from tangentlens.store.arrays import read_seed, write_part

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.intervention_places import all_parameters, intervention_rows, site_at, value_places
 from tangentlens.analysis.intervention_table import interventions
 from tangentlens.analysis.kernel_modes import kernel_modes
 from tangentlens.analysis.readout import Readout
+from tangentlens.analysis.subject import Subject
 from tangentlens.analysis.trials import Meter, Trial, evidence, in_words
 from tangentlens.analysis.weight_edits import matrices
 from tangentlens.controls.interventions.matched import leading_functions, main_direction

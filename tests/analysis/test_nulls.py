@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from tangentlens.alignment.overlap import centred_basis
-from tangentlens.analysis.case import Case, Options, Subject, prepare
+from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import TOTAL, KernelModes, kernel_modes
 from tangentlens.analysis.nulls import nulls, permuted_inputs
 from tangentlens.analysis.scoring import choose, held_out
+from tangentlens.analysis.subject import Subject
 from tangentlens.progress import silent
 
 N = 120

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tangentlens.analysis.onset import lead_figures, time_of_share
-from tangentlens.analysis.subject import Curves
+from tangentlens.analysis.trained_network import Curves
 
 
 def sigmoid(epochs, middle, width=10.0):

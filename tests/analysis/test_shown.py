@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.shown import read_shown
 from tangentlens.analysis.shown_findings import shown_findings
+from tangentlens.analysis.subject import Subject
 from tangentlens.analysis.thumbnails import MOST_BYTES, bounds_of, thumbnail
 from tangentlens.errors import InvalidInputError
 from tangentlens.store.png import png

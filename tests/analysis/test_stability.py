@@ -1,6 +1,6 @@
 """Modes of two halves of the inputs, compared through their parameter directions."""
 
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +10,13 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from tangentlens.alignment.cliffs import find_cliffs
-from tangentlens.analysis.case import Options, Subject, prepare
-from tangentlens.analysis.kernel_findings import kernel_findings
-from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, kernel_modes
-from tangentlens.analysis.stability import blocks_between_gaps, extended_modes, reproduced, shared_percent, stability
-from tangentlens.kernels import entk
+from tangentlens.analysis.case import Options, prepare
+from tangentlens.analysis.findings import merged
+from tangentlens.analysis.kernel_findings import halves_findings, kernel_findings, stored_modes
+from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, extended_modes, kernel_modes
+from tangentlens.analysis.stability import blocks_between_gaps, random_halves, reproduced, shared_percent, stability
+from tangentlens.analysis.subject import Subject
+from tangentlens.kernels import EmpiricalNTK, entk
 from tangentlens.progress import silent
 
 
@@ -110,7 +112,7 @@ def test_mixed_modes_are_reproducible_as_a_space_alone() -> None:
         J[rows] = (Q * torch.tensor([1.01, 1.0])) @ turn
     small = 0.01 * torch.randn(200, 30, dtype=torch.float64, generator=g)
     K = J @ J.T + small @ small.T
-    found = reproduced("x", K, ((0, 1), (0, 1)), A, B, 2)
+    found = reproduced("x", extended_modes(K, A, 2), extended_modes(K, B, 2), ((0, 1), (0, 1)))
     assert float(found.cosines.max()) < 0.9
     assert float(found.reproducibility.min()) > 0.95
     assert float(found.leading[0]) < 80
@@ -137,12 +139,38 @@ def test_blocks_end_at_the_spectral_gaps_that_the_findings_store() -> None:
         assert [int(row[0]) for row in gaps] == [cliff.last_mode for cliff in find_cliffs(each.values)]
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:
+    """Calls of entk, which gets these options."""
+    calls: list[int] = []
+
+    def form(*given: Any, **named: Any) -> EmpiricalNTK:
+        calls.append(1)
+        return entk(*given, **{**named, **options})
+
+    monkeypatch.setattr("tangentlens.analysis.kernel_modes.entk", form)
+    return calls
+
+
 def test_a_kernel_that_is_not_formed_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     X = torch.randn(30, 4, generator=torch.Generator().manual_seed(6))
     case = prepare(Subject(network(4, 1).float(), X), Options(modes=4))
-    kernels = kernel_modes(case.model, case.inputs, case.kernel, check=False)
-    free = partial(entk, method="matrix_free")
-    monkeypatch.setattr("tangentlens.analysis.stability.entk", free)
+    calls = counted(monkeypatch, method="matrix_free")
+    kernels = kernel_modes(case.model, case.inputs, case.kernel, halves=random_halves(case), check=False)
     found = stability(case, kernels, silent)
     assert found.words["table.stability.group"] == ()
     assert "needs a formed kernel" in found.notes[0]
+    assert len(calls) == 1
+
+
+def test_kernels_are_formed_once_and_an_interrupted_run_keeps_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = torch.randn(30, 4, generator=torch.Generator().manual_seed(7))
+    case = prepare(Subject(network(4, 3).float(), X), Options(modes=4))
+    bare = kernel_modes(case.model, case.inputs, case.kernel, check=False)
+    expected = stability(case, bare, silent).arrays
+    calls = counted(monkeypatch)
+    kernels = kernel_modes(case.model, case.inputs, case.kernel, halves=random_halves(case), check=False)
+    kept = merged((kernel_findings(kernels), halves_findings(kernels)))
+    for each in (kernels, stored_modes(kept.arrays, kept.words, None)):
+        found = stability(case, each, silent).arrays
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len(calls) == 1

@@ -1,12 +1,17 @@
 """The analysis of a subject leaves out the steps whose needs are absent, and says so."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from tangentlens.analysis.case import Case
+from tangentlens.analysis.evidence_steps import EVIDENCE_STEPS, collect_evidence
 from tangentlens.analysis.findings import Findings
-from tangentlens.analysis.steps import STEPS, Step, analyse
-from tangentlens.analysis.subject import Subject
+from tangentlens.analysis.model_steps import MODEL_STEPS
+from tangentlens.analysis.steps import Step, left_out, possible
+from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.paper.mlp import evidence as mlp_evidence
 from tangentlens.paper.mlp import measure as mlp
 from tangentlens.records import Measurement
@@ -22,8 +27,8 @@ CONFIG = mlp.Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return mlp_evidence.subject(CONFIG, mlp.measure(CONFIG, 0))
+def subject() -> TrainedNetwork:
+    return mlp_evidence.trained_network(CONFIG, mlp.measure(CONFIG, 0))
 
 
 def quick(found: Measurement) -> set[str]:
@@ -32,19 +37,34 @@ def quick(found: Measurement) -> set[str]:
 
 def test_steps_that_lack_something_are_left_out_and_named(subject):
     bare = replace(subject, nulls=None, spaces=None, curves=None)
-    found = analyse(bare, CONFIG.evidence)
-    assert found.notes == ("null models: not done, needs nulls and spaces", "onset: not done, needs curves")
+    found = collect_evidence(bare, CONFIG.evidence)
+    assert found.notes == ("null models: not done, needs nulls= and spaces=", "onset: not done, needs curves=")
     assert quick(found) == {"causal", "settle", "leaderboard"}
-    assert analyse(subject, CONFIG.evidence).notes == ()
+    assert collect_evidence(subject, CONFIG.evidence).notes == ()
 
 
 def test_a_step_of_ones_own_is_one_line(subject):
     rows = Step("rows", ("split",), lambda subject, _options: Findings({"rows": (float(len(subject.labels)), "count")}))
     heard: list[tuple[str, int, int]] = []
-    found = analyse(subject, CONFIG.evidence, steps=[rows], progress=lambda *step: heard.append(step))
+    found = collect_evidence(subject, CONFIG.evidence, steps=[rows], progress=lambda *step: heard.append(step))
     assert found.figures == {"rows": 25.0}
     assert heard == [("seed 0: evidence", 0, 1), ("seed 0: evidence", 1, 1)]
 
 
-def test_every_need_is_a_field_of_a_subject():
-    assert {name for step in STEPS for name in step.needs} <= Subject.__dataclass_fields__.keys()
+@pytest.mark.parametrize(("steps", "kind"), [(EVIDENCE_STEPS, TrainedNetwork), (MODEL_STEPS, Case)])
+def test_every_need_is_an_attribute_of_what_is_analysed(steps, kind):
+    names = kind.__dataclass_fields__.keys() | vars(kind).keys()
+    assert {name for step in steps for name in step.needs} <= names
+
+
+def test_none_and_what_is_empty_are_absent():
+    step = Step("s", ("value",), lambda _: Findings())
+
+    def lacks(value):
+        return step.lacks(SimpleNamespace(value=value))
+
+    assert all(lacks(value) == ("value",) for value in (None, {}, (), torch.zeros(0)))
+    assert all(lacks(value) == () for value in ({"a": None}, torch.zeros(2), "*.pt", 0, len))
+    held = SimpleNamespace(value=None)
+    assert possible([step], held) == []
+    assert left_out([step], held) == ("s: not done, needs value=",)

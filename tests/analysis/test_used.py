@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject, prepare
+from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.features import read_features
 from tangentlens.analysis.intervention_places import intervention_rows, spot
 from tangentlens.analysis.kernel_modes import kernel_modes
+from tangentlens.analysis.subject import Subject
 from tangentlens.analysis.used import Moves, Setup, use_of
 
 

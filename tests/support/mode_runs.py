@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject
+from tangentlens.analysis.case import Options
+from tangentlens.analysis.subject import Subject
 from tangentlens.pipeline.own_model import analyse_model
 
 N = 48

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from tangentlens.alignment.overlap import orthonormal_basis
 from tangentlens.analysis.findings import Arrays, Findings, keyed
 from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.subject import Subject
+from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.controls.interventions.directions import parameter_directions, patterns, random_directions, span
 from tangentlens.controls.interventions.edits import Edit, without_directions, without_functions
 from tangentlens.controls.interventions.effects import Evaluation, effect_of, relative_change, variance_removed
@@ -30,37 +30,37 @@ Blocks = Mapping[str, Float[Tensor, "N _"]]
 Effects = dict[str, dict[str, float]]
 
 
-def ablations(subject: Subject, options: EvidenceConfig) -> Findings:
+def ablations(network: TrainedNetwork, options: EvidenceConfig) -> Findings:
     """Blocks of modes out of what the last layer reads and out of the weights, beside controls.
 
     Figures `causal.<subject>.<space>.<block>.*`; `ablate` is the space of functions with all blocks at once.
     """
-    site, modes, evaluation = subject.sites[subject.read], subject.modes, subject.evaluation
+    site, modes, evaluation = network.sites[network.read], network.modes, network.evaluation
     k = modes.ordered.shape[1]
     principal = principal_functions(site.values, k)
     small = {**modes.blocks, BASELINE: principal[:, : modes.size]}
     large = {MODES: modes.whole, BASELINE: principal[:, : modes.both]}
     found = {
-        "functions": function_effects(site, small, modes.size, evaluation, _draws(subject, "functions", options)),
-        "directions": direction_effects(site, small, modes.size, evaluation, _draws(subject, "directions", options)),
-        "parameters": parameter_effects(subject),
-        "ablate": function_effects(site, large, modes.both, evaluation, _draws(subject, "headline", options)),
+        "functions": function_effects(site, small, modes.size, evaluation, _draws(network, "functions", options)),
+        "directions": direction_effects(site, small, modes.size, evaluation, _draws(network, "directions", options)),
+        "parameters": parameter_effects(network),
+        "ablate": function_effects(site, large, modes.both, evaluation, _draws(network, "headline", options)),
     }
     keys: dict[Key, float] = {
-        Ablation(subject.name, space, part, statistic): value
+        Ablation(network.name, space, part, statistic): value
         for space, effects in found.items()
         for part, statistics in effects.items()
         for statistic, value in statistics.items()
     }
-    random = random_functions(len(subject.inputs), k, subject.random("curves"))
+    random = random_functions(len(network.inputs), k, network.random("curves"))
     curves = ablation_curves(
         site, {MODES: modes.ordered, BASELINE: principal, RANDOM: random}, modes.removed, evaluation
     )
     return Findings(keyed(keys), curves)
 
 
-def _draws(subject: Subject, purpose: str, options: EvidenceConfig) -> Iterator[Generator]:
-    return (subject.random(f"{purpose} {draw}") for draw in range(options.random_subspaces))
+def _draws(network: TrainedNetwork, purpose: str, options: EvidenceConfig) -> Iterator[Generator]:
+    return (network.random(f"{purpose} {draw}") for draw in range(options.random_subspaces))
 
 
 def function_effects(
@@ -85,19 +85,19 @@ def direction_effects(
     return _effects(site, edits, evaluation)
 
 
-def parameter_effects(subject: Subject) -> Effects:
+def parameter_effects(network: TrainedNetwork) -> Effects:
     """Of every block in the weights; of random functions through the same map; of random directions.
 
     `unpredicted` is ||F' - F - J dtheta|| / ||F' - F||: near 0 where the network answers linearly.
     """
-    model, inputs, output, size = subject.model, subject.inputs, subject.output, subject.modes.size
-    site, generator = parameter_site(model, inputs, output=output), subject.random("parameter directions")
-    functions = {**subject.modes.blocks, "random_functions": random_functions(len(inputs), size, generator)}
+    model, inputs, output, size = network.model, network.inputs, network.output, network.modes.size
+    site, generator = parameter_site(model, inputs, output=output), network.random("parameter directions")
+    functions = {**network.modes.blocks, "random_functions": random_functions(len(inputs), size, generator)}
     edits = {
         name: [_off(site, parameter_directions(model, inputs, each, output=output))] for name, each in functions.items()
     }
     edits[RANDOM] = [_off(site, random_directions(site.values.shape[1], size, generator))]
-    effects = _effects(site, edits, subject.evaluation)
+    effects = _effects(site, edits, network.evaluation)
     return {name: {**effects[name], "unpredicted": _unpredicted(site, edit)} for name, (edit,) in edits.items()}
 
 

@@ -1,6 +1,6 @@
-"""What is analysed: a model, its inputs, and whatever else its owner has; checked before anything long starts."""
+"""A subject, read and checked before anything long starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from tangentlens.analysis.losses import ExampleLoss, example_loss, read_targets
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.places import model_sites
 from tangentlens.analysis.shown import Shown, read_shown
-from tangentlens.analysis.subject import Split
+from tangentlens.analysis.subject import Split, Subject
 from tangentlens.analysis.variants import REINITIALISE, check_untrained, variant
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels.budget import parse_budget
@@ -27,49 +27,8 @@ from tangentlens.kernels.groups import resolve_groups
 from tangentlens.kernels.outputs import reduction
 from tangentlens.models.functional import functional_model
 from tangentlens.models.inputs import Inputs
-from tangentlens.models.outputs import PickOutput
 from tangentlens.models.sites import Site
 from tangentlens.progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model of one's own to analyse; every field but the first two may be absent.
-
-    Attributes:
-        model: any torch module, trained, in eval mode.
-        inputs: a tensor, an array, a tuple or a dict of such, a Dataset or a DataLoader.
-        features: name -> one value, or one row, for each input; or a data frame (`read_features`).
-        targets: one for each input; taken from a data set's labels where it has them.
-        loss: of outputs and targets (`example_loss`).
-        groups, outputs, output: of the kernel, as `entk` takes them.
-        split: rows to choose on and to score on (`halves`).
-        untrained: what trained scores are compared with (`untrained_models`).
-        retrained: name -> the model trained on something else, permuted labels for example.
-        checkpoints: epoch or step -> state; a folder, a glob or a sequence of files.
-        sites: where activations are read and edited (`model_sites`).
-        show: how an input is shown: "image", "text", "table", "series", a sequence, or index -> shown
-            (`read_shown`).
-        train: (model, inputs, targets) -> trained model; retrains an untrained one on permuted targets.
-        columns: names of the columns of table rows.
-    """
-
-    model: nn.Module
-    inputs: Any
-    features: Any = None
-    targets: Any = None
-    loss: Any = None
-    groups: Any = "module"
-    outputs: Any = "trace"
-    output: PickOutput | None = None
-    split: Any = None
-    untrained: Any = None
-    retrained: Mapping[str, Any] | None = None
-    checkpoints: Any = None
-    sites: Any = "auto"
-    show: Any = None
-    train: Any = None
-    columns: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +104,11 @@ class Case:
         return KernelOptions(
             self.options.modes, subject.groups, subject.outputs, subject.output, self.options.memory_budget
         )
+
+    @property
+    def checkpoints(self) -> Any:
+        """States along training, as they were given."""
+        return self.subject.checkpoints
 
     @property
     def by_name(self) -> dict[str, Feature]:

@@ -50,6 +50,10 @@ class FeatureSet:
     refused: Mapping[str, str]
     classes: Mapping[str, tuple[str, ...]]
 
+    def __len__(self) -> int:
+        """How many can be tested."""
+        return len(self.features)
+
 
 def read_features(features: Any, N: int) -> FeatureSet:
     """Features in one form: integers and strings become indicators of their classes, complex numbers pairs.

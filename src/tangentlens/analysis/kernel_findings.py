@@ -33,6 +33,17 @@ def kernel_findings(kernels: KernelModes) -> Findings:
     return Findings(checked, arrays, words=words)
 
 
+def halves_findings(kernels: KernelModes) -> Findings:
+    """For each group G whose kernel was formed: halves.G.0, halves.G.1 (N, _), which an interrupted run keeps."""
+    return Findings(
+        arrays={
+            f"halves.{name}.{side}": vectors
+            for name, modes in kernels.groups.items()
+            for side, vectors in enumerate(modes.halves or ())
+        }
+    )
+
+
 def _gaps(values: Float[Tensor, " k"]) -> Float[Tensor, "g 3"]:
     rows = [(each.last_mode, each.log_gap, each.p_value) for each in find_cliffs(values)]
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
@@ -41,7 +52,7 @@ def _gaps(values: Float[Tensor, " k"]) -> Float[Tensor, "g 3"]:
 def stored_modes(
     arrays: Mapping[str, Tensor], words: Mapping[str, tuple[str, ...]], check: float | None
 ) -> KernelModes:
-    """The modes that `kernel_findings` stored."""
+    """The modes that `kernel_findings` and `halves_findings` stored."""
     groups = {name: _stored(name, arrays) for name in words["kernel.groups"]}
     return KernelModes(groups, check, "\n".join(words["kernel.explained"]))
 
@@ -51,6 +62,8 @@ def _stored(name: str, arrays: Mapping[str, Tensor]) -> GroupModes:
         return arrays[f"kernel.{name}.{of}"]
 
     runs = tuple((int(first), int(last)) for first, last in np.asarray(part("unresolved")))
+    halves = tuple(arrays[key] for key in (f"halves.{name}.{side}" for side in (0, 1)) if key in arrays)
     return GroupModes(
-        name, part("values"), part("vectors"), part("residuals"), int(part("converged")), float(part("trace")), runs
-    )
+        name, part("values"), part("vectors"), part("residuals"), int(part("converged")), float(part("trace")), runs,
+        halves,
+    )  # fmt: skip

@@ -1,10 +1,11 @@
 """The leading modes of every parameter group's kernel, and of all groups together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tangentlens.eigen import top_eigenpairs
@@ -47,6 +48,8 @@ class GroupModes:
         trace: of the kernel; NaN where it was not formed.
         unresolved: runs (first, last) of modes whose eigenvalues are closer than their errors: only the space that they
             span is known.
+        halves: the modes of two disjoint halves of the inputs as functions of all of them (`extended_modes`); empty
+            where the kernel was not formed, None where they were not asked for.
     """
 
     group: str
@@ -56,6 +59,7 @@ class GroupModes:
     converged: int
     trace: float
     unresolved: tuple[tuple[int, int], ...] = ()
+    halves: tuple[Float[Tensor, "N _"], ...] | None = None
 
     @property
     def count(self) -> int:
@@ -79,11 +83,19 @@ class KernelModes:
 
 
 def kernel_modes(
-    model: nn.Module, inputs: Inputs, options: KernelOptions, *, check: bool = True, progress: Progress = silent
+    model: nn.Module,
+    inputs: Inputs,
+    options: KernelOptions,
+    *,
+    halves: tuple[Int[Tensor, " a"], Int[Tensor, " b"]] | None = None,
+    check: bool = True,
+    progress: Progress = silent,
 ) -> KernelModes:
     """The leading eigenpairs of every group's kernel and of their sum.
 
-    A group whose kernel is zero is left out. Errors are those of `entk` and `top_eigenpairs`.
+    With two disjoint halves of the inputs also those of each half: their kernels are blocks of the whole one, so that
+    nothing is formed again, and no kernel outlives the call. A group whose kernel is zero is left out. Errors are those
+    of `entk` and `top_eigenpairs`.
     """
     ntk = entk(
         model,
@@ -101,7 +113,7 @@ def kernel_modes(
         progress("eigenpairs", done, len(kernels))
         modes = _modes(name, kernel, options.modes)
         if modes.count:
-            found[name] = modes
+            found[name] = modes if halves is None else replace(modes, halves=_of_halves(kernel, halves, modes.count))
     progress("eigenpairs", len(kernels), len(kernels))
     return KernelModes(found, ntk.check, ntk.explain())
 
@@ -124,6 +136,20 @@ def _modes(name: str, kernel: LinearOperator, k: int) -> GroupModes:
         trace,
         unresolved(pairs),
     )
+
+
+def _of_halves(kernel: LinearOperator, halves: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, ...]:
+    if not isinstance(kernel, DenseOperator):
+        return ()
+    matrix = kernel.matrix.cpu().to(torch.float64)
+    return tuple(extended_modes(matrix, rows, k) for rows in halves)
+
+
+def extended_modes(kernel: Float[Tensor, "N N"], rows: Int[Tensor, " a"], k: int) -> Float[Tensor, "N r"]:
+    """K(., rows) v / lambda: the leading modes of some rows as functions of all; at most k, within the rank."""
+    pairs = top_eigenpairs(DenseOperator(kernel[rows][:, rows], name="half of the inputs"), k=min(k, len(rows)))
+    rank = pairs.rank
+    return kernel[:, rows] @ (pairs.vectors[:, :rank] / pairs.values[:rank])
 
 
 def unresolved(pairs: Eigenpairs) -> tuple[tuple[int, int], ...]:

@@ -1,31 +1,31 @@
-"""The leaderboard of a subject, as figures."""
+"""The leaderboard of a network, as figures."""
 
 from tangentlens.analysis.findings import Figures, Findings, keyed
 from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.subject import Subject
+from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.controls.baselines.leaderboard import Task, leaderboard
 from tangentlens.store.figure_keys import Ranked, RankedCost
 
 
-def ranking(subject: Subject, _options: EvidenceConfig) -> Findings:
+def ranking(network: TrainedNetwork, _options: EvidenceConfig) -> Findings:
     """The leading modes beside every baseline at as many functions of the input.
 
     Figures `leaderboard.<method>.<family>.percent`, `leaderboard.<method>.dimension`, `leaderboard.<method>.seconds`.
     """
     task = Task(
-        model=subject.model,
-        inputs=subject.inputs,
-        labels=subject.labels,
-        example_loss=subject.example_loss,
-        layers=subject.sites,
-        last=subject.read,
-        families=subject.features,
-        train=subject.split.train,
-        test=subject.split.test,
+        model=network.model,
+        inputs=network.inputs,
+        labels=network.labels,
+        example_loss=network.example_loss,
+        layers=network.sites,
+        last=network.read,
+        families=network.features,
+        train=network.split.train,
+        test=network.split.test,
     )
-    modes = subject.modes
+    modes = network.modes
     figures: Figures = {}
-    for row in leaderboard(task, modes.leading, seconds=modes.seconds, generator=subject.random("leaderboard")):
+    for row in leaderboard(task, modes.leading, seconds=modes.seconds, generator=network.random("leaderboard")):
         figures |= keyed({Ranked(row.method, family): percent for family, percent in row.percents.items()})
         costs = {"dimension": float(row.dimension), "seconds": row.seconds}
         figures |= keyed({RankedCost(row.method, name): cost for name, cost in costs.items()})

@@ -13,15 +13,15 @@ from torch import Tensor
 from tangentlens.analysis.dynamics import central_differences, crossing, peak, transition
 from tangentlens.analysis.findings import Figures, Findings, keyed
 from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.subject import Curves, Subject
+from tangentlens.analysis.trained_network import Curves, TrainedNetwork
 from tangentlens.store.figure_keys import LAG_DISTANCE, NULL_LAG_DISTANCE, Ahead, Key
 
 EARLY, HALF = 0.1, 0.5
 
 
-def lead(subject: Subject, _options: EvidenceConfig) -> Findings:
+def lead(network: TrainedNetwork, _options: EvidenceConfig) -> Findings:
     """How near the kernel's change comes to the onset of generalisation, and whether it comes before."""
-    return Findings({} if subject.curves is None else lead_figures(subject.curves))
+    return Findings({} if network.curves is None else lead_figures(network.curves))
 
 
 def lead_figures(curves: Curves) -> Figures:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from tangentlens.analysis.findings import Arrays, Figures, Findings, keyed
 from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.subject import Subject
+from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.controls.interventions.directions import patterns, random_directions
 from tangentlens.controls.interventions.steering import DoseResponse, dose_response
 from tangentlens.features.functions import principal_functions, random_functions
@@ -24,7 +24,7 @@ CONTROLS = (BASELINE, "random_functions", RANDOM)
 _RATIO = "sensitivity_ratio"
 
 
-def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
+def sensitivity(network: TrainedNetwork, options: EvidenceConfig) -> Findings:
     """Dose and response at every site, and the ratios of the modes to the controls.
 
     Directions come from all inputs, the test rows count; nothing is selected.
@@ -37,16 +37,16 @@ def sensitivity(subject: Subject, options: EvidenceConfig) -> Findings:
     """
     arrays: Arrays = {"steering.dose": torch.tensor(options.doses, dtype=torch.float64)}
     figures: Figures = {}
-    generator = subject.random("sensitivity")
-    for place, site in subject.sites.items():
+    generator = network.random("sensitivity")
+    for place, site in network.sites.items():
         responses = {
-            name: dose_response(site, directions, options.doses, subject.labels, subject.split.test)
-            for name, directions in _directions(site, subject.modes.moved, options.directions, generator).items()
+            name: dose_response(site, directions, options.doses, network.labels, network.split.test)
+            for name, directions in _directions(site, network.modes.moved, options.directions, generator).items()
         }
         arrays |= _curves(place, responses)
         figures |= _changes(place, responses)
-        figures |= _ratios(place, subject.modes.moved, responses)
-    first = next(iter(subject.sites))
+        figures |= _ratios(place, network.modes.moved, responses)
+    first = next(iter(network.sites))
     for control in CONTROLS:
         ratio = f"{MODES}_over_{control}"
         figures[str(FirstMove(ratio))] = figures[str(Move(first, _RATIO, ratio))]

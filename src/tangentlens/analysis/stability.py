@@ -19,11 +19,7 @@ from tangentlens.alignment.cliffs import find_cliffs
 from tangentlens.alignment.overlap import orthonormal_basis
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
-from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes
-from tangentlens.eigen import top_eigenpairs
-from tangentlens.errors import OutOfMemoryError
-from tangentlens.kernels import entk
-from tangentlens.operators import DenseOperator
+from tangentlens.analysis.kernel_modes import GroupModes, KernelModes, kernel_modes
 from tangentlens.progress import Progress
 from tangentlens.statistics.subspace_nulls import random_overlap_mean
 from tangentlens.store.tables import Column, table_parts
@@ -67,41 +63,30 @@ def stability(case: Case, kernels: KernelModes, progress: Progress) -> Findings:
     (with the nearest single mode of the other half), reproducibility (cosine with the span of the other half's modes),
     space_first and space_last (the block between spectral gaps that it lies in), space_overlap (percent that the two
     halves' blocks share) beside random_overlap (of random subspaces of that size), leading_overlap (percent that the
-    spans of all modes up to this one share) beside leading_random.
+    spans of all modes up to this one share) beside leading_random. The kernels are formed again only where nobody
+    asked for the modes of the halves with them.
     """
-    progress("stability", 0, len(kernels.groups) + 1)
-    formed, notes = _formed(case, kernels)
-    progress("stability", 1, len(kernels.groups) + 1)
-    order = torch.randperm(case.N, generator=case.generator("halves of the inputs"))
-    first, second = order[: case.N // 2].sort().values, order[case.N // 2 :].sort().values
+    formed = kernels
+    if all(modes.halves is None for modes in kernels.groups.values()):
+        formed = kernel_modes(
+            case.model, case.inputs, case.kernel, halves=random_halves(case), check=False, progress=progress
+        )
+    sides = {name: modes.halves for name, modes in formed.groups.items() if modes.halves}
+    progress("stability", 0, len(sides))
     found = []
-    for done, (name, kernel) in enumerate(formed.items(), start=2):
-        modes = kernels.groups[name]
-        found.append(reproduced(name, kernel, blocks_between_gaps(modes), first, second, modes.count))
-        progress("stability", done, len(kernels.groups) + 1)
+    for done, (name, halves) in enumerate(sides.items(), start=1):
+        found.append(reproduced(name, halves[0], halves[1], blocks_between_gaps(kernels.groups[name])))
+        progress("stability", done, len(sides))
     arrays, words = table_parts("stability", _columns(found, kernels.groups, case.N))
+    missing = [name for name in kernels.groups if name not in sides]
+    notes = (f"stability of {', '.join(missing)}: not done, needs a formed kernel of the inputs",) if missing else ()
     return Findings(arrays=arrays, words=words, notes=notes)
 
 
-def _formed(case: Case, kernels: KernelModes) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The (N, N) kernels that the memory budget allows, and why others are left out."""
-    given = case.kernel
-    try:
-        ntk = entk(
-            case.model, case.inputs, outputs=given.outputs, groups=given.groups, output=given.output,
-            memory_budget=given.memory_budget, check=False,
-        )  # fmt: skip
-    except OutOfMemoryError as error:
-        return {}, (f"stability: not done, {error}",)
-    operators = {TOTAL: ntk.total, **{name: ntk[name] for name in ntk.groups}}
-    found = {
-        name: operators[name].matrix.cpu().to(torch.float64)  # type: ignore[attr-defined]
-        for name in kernels.groups
-        if isinstance(operators[name], DenseOperator) and operators[name].shape[0] == case.N
-    }
-    missing = [name for name in kernels.groups if name not in found]
-    return found, ((f"stability of {', '.join(missing)}: not done, needs a formed kernel of the inputs",) if missing
-                   else ())  # fmt: skip
+def random_halves(case: Case) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
+    """Two disjoint halves of the inputs, each in ascending order."""
+    order = torch.randperm(case.N, generator=case.generator("halves of the inputs"))
+    return order[: case.N // 2].sort().values, order[case.N // 2 :].sort().values
 
 
 def blocks_between_gaps(modes: GroupModes) -> tuple[tuple[int, int], ...]:
@@ -112,15 +97,10 @@ def blocks_between_gaps(modes: GroupModes) -> tuple[tuple[int, int], ...]:
 
 
 def reproduced(
-    group: str,
-    kernel: Float[Tensor, "N N"],
-    spaces: Sequence[tuple[int, int]],
-    first: Int[Tensor, " a"],
-    second: Int[Tensor, " b"],
-    k: int,
+    group: str, first: Float[Tensor, "N a"], second: Float[Tensor, "N b"], spaces: Sequence[tuple[int, int]]
 ) -> Reproduced:
-    """The modes of two halves of a kernel's rows, compared as functions of all rows."""
-    sides = [extended_modes(kernel, rows, k) for rows in (first, second)]
+    """The modes of two halves of the inputs, compared as functions of all."""
+    sides = (first, second)
     count = min(side.shape[1] for side in sides)
     A, B = (side[:, :count] for side in sides)
     units = [torch.nn.functional.normalize(side, dim=0) for side in (A, B)]
@@ -141,13 +121,6 @@ def reproduced(
         group, cosines, (inside[0] + inside[1]) / 2, leading, kept,
         torch.tensor([blocks[block] for block in kept], dtype=torch.float64),
     )  # fmt: skip
-
-
-def extended_modes(kernel: Float[Tensor, "N N"], rows: Int[Tensor, " a"], k: int) -> Float[Tensor, "N r"]:
-    """K(., rows) v / lambda: the leading modes of some rows as functions of all; at most k, within the rank."""
-    pairs = top_eigenpairs(DenseOperator(kernel[rows][:, rows], name="half of the inputs"), k=min(k, len(rows)))
-    rank = pairs.rank
-    return kernel[:, rows] @ (pairs.vectors[:, :rank] / pairs.values[:rank])
 
 
 def shared_percent(A: Float[Tensor, "N d"], B: Float[Tensor, "N d"]) -> float:

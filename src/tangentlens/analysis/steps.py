@@ -1,57 +1,47 @@
-"""The analysis of a trained network: steps that each find something of a subject; a new one is a line below."""
+"""One step of an analysis: what it needs of a subject, and what it finds."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from tangentlens.analysis.ablation import ablations
-from tangentlens.analysis.findings import Findings, measured_in_parts
-from tangentlens.analysis.leaderboard import ranking
-from tangentlens.analysis.null_overlaps import null_overlaps
-from tangentlens.analysis.onset import lead
-from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.sensitivity import sensitivity
-from tangentlens.analysis.subject import Subject
-from tangentlens.progress import Progress, silent
-from tangentlens.records import Measurement
+from tangentlens.analysis.findings import Findings
+
+S = TypeVar("S")  # what is analysed
+P = ParamSpec("P")  # what a step is called with besides
 
 
-class Step(NamedTuple):
-    """One step: its name, the fields of a subject that it cannot do without, and what it does."""
+@dataclass(frozen=True)
+class Step(Generic[S, P]):
+    """One step.
+
+    Attributes:
+        name: of the step.
+        needs: attributes of a subject that it cannot do without.
+        run: from a subject, and what all steps of an analysis share, to findings.
+    """
 
     name: str
     needs: tuple[str, ...]
-    run: Callable[[Subject, EvidenceConfig], Findings]
+    run: Callable[Concatenate[S, P], Findings]
 
-    def lacks(self, subject: Subject) -> tuple[str, ...]:
-        """The fields that it needs and the subject has not."""
-        return tuple(name for name in self.needs if not getattr(subject, name))
-
-
-STEPS: tuple[Step, ...] = (
-    Step("ablations", ("sites",), ablations),
-    Step("moves", ("sites",), sensitivity),
-    Step("leaderboard", ("features", "sites"), ranking),
-    Step("null models", ("nulls", "spaces"), null_overlaps),
-    Step("onset", ("curves",), lead),
-)
+    def lacks(self, subject: S) -> tuple[str, ...]:
+        """What it needs and the subject has not: None, or empty."""
+        return tuple(name for name in self.needs if _absent(getattr(subject, name)))
 
 
-def analyse(
-    subject: Subject, options: EvidenceConfig, *, steps: Sequence[Step] = STEPS, progress: Progress = silent
-) -> Measurement:
-    """Run every step whose needs the subject meets, in order; a note names the others.
-
-    Args:
-        subject: what is analysed.
-        options: how much evidence to collect.
-        steps: what to find.
-        progress: receives the steps.
-    """
-    lacking = {step: absent for step in steps if (absent := step.lacks(subject))}
-    notes = tuple(f"{step.name}: not done, needs {' and '.join(absent)}" for step, absent in lacking.items())
-    parts = [_bound(step, options) for step in steps if step not in lacking]
-    return measured_in_parts(subject.seed, subject, parts, f"seed {subject.seed}: evidence", progress, notes)
+def possible(steps: Sequence[Step[S, P]], subject: S) -> list[Step[S, P]]:
+    """The steps whose needs a subject meets."""
+    return [step for step in steps if not step.lacks(subject)]
 
 
-def _bound(step: Step, options: EvidenceConfig) -> Callable[[Subject], Findings]:
-    return lambda subject: step.run(subject, options)
+def left_out(steps: Sequence[Step[S, P]], subject: S) -> tuple[str, ...]:
+    """A sentence for each other step, with what it needs."""
+    return tuple(
+        f"{step.name}: not done, needs {' and '.join(f'{name}=' for name in missing)}"
+        for step in steps
+        if (missing := step.lacks(subject))
+    )
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, Sized) and len(value) == 0)

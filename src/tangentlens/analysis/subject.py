@@ -1,16 +1,13 @@
-"""What is analysed: a trained network, its inputs and features, its modes, and what they are compared with."""
+"""What is analysed: a model, its inputs, and whatever else its owner has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from tangentlens.controls.interventions.effects import Evaluation, Loss
 from tangentlens.models.outputs import PickOutput
-from tangentlens.models.sites import Site
 
 
 @dataclass(frozen=True)
@@ -22,125 +19,40 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Modes:
-    """The leading modes of one kernel, cut as the steps compare them.
-
-    Attributes:
-        leading: (N, d) what is compared with as many functions of every baseline.
-        seconds: what the modes cost.
-        ordered: (N, k) functions with mean zero, taken out one after another.
-        removed: how many of them at each point of that curve.
-        blocks: name -> (N, _) blocks taken out one by one, each of about `size` dimensions.
-        size: dimension of the controls of one block.
-        whole: (N, _) all blocks together, as they are taken out, of about `both` dimensions.
-        both: dimension of the controls of all blocks.
-        moved: name -> (N, _) functions along whose patterns inputs and activations move.
-    """
-
-    leading: Float[Tensor, "N _"]
-    seconds: float
-    ordered: Float[Tensor, "N _"]
-    removed: Sequence[int]
-    blocks: Mapping[str, Float[Tensor, "N _"]]
-    size: int
-    whole: Float[Tensor, "N _"]
-    both: int
-    moved: Mapping[str, Float[Tensor, "N _"]]
-
-
-@dataclass(frozen=True)
-class Curves:
-    """A network along training, at E checkpoints.
-
-    Attributes:
-        epochs: (E,) of the checkpoints.
-        accuracy, loss: (E,) on the test rows.
-        overlap: (E,) of the modes with the features.
-        null_overlaps: (E, R) of the same modes with random feature spaces of the same dimension.
-        threshold: test accuracy whose crossing is the onset.
-    """
-
-    epochs: Float[Tensor, " E"] | Tensor
-    accuracy: Float[Tensor, " E"]
-    loss: Float[Tensor, " E"]
-    overlap: Float[Tensor, " E"]
-    null_overlaps: Float[Tensor, "E R"]
-    threshold: float
-
-
-def stored_curves(arrays: Mapping[str, Tensor], threshold: float) -> Curves:
-    """The curves of a stored seed; a run of before has no overlaps of random feature spaces."""
-    epochs = arrays["epoch"]
-    return Curves(
-        epochs=epochs,
-        accuracy=arrays["test.accuracy"],
-        loss=arrays["test.loss"],
-        overlap=arrays["overlap.sum"],
-        null_overlaps=arrays.get("overlap.null", torch.zeros(len(epochs), 0)),
-        threshold=threshold,
-    )
-
-
-class NullOverlaps(NamedTuple):
-    """Overlaps under a null model: name -> percent; and the train accuracy in percent, where it was trained."""
-
-    percents: Mapping[str, float]
-    train_accuracy: float | None = None
-
-
-class Space(NamedTuple):
-    """A number of modes, and the family of features that they are compared with."""
-
-    modes: int
-    family: str
-
-
-@dataclass(frozen=True)
 class Subject:
-    """A trained network with what the steps need; what is None is absent, and the steps that need it are left out.
+    """A model of one's own to analyse; every field but the first two may be absent.
 
     Attributes:
-        name: what keys of figures call it.
-        seed: of its data, weights and training.
-        model: any module.
-        inputs: what it is called with, N of them.
-        labels: (N,) the right output of every input.
-        split: rows that it was trained on, and rows held out.
-        loss: of outputs and labels, to a scalar.
-        example_loss: of the model's outputs and labels, to (N,) losses.
-        features: family -> (N, r) orthonormal basis of centred features.
-        followed: the families whose amplitude in the outputs is followed when something is taken out.
-        sites: name -> place where values are read and edited, in the order of the network.
-        read: the site that the last layer reads.
-        modes: of its kernel.
-        random: purpose -> source of random numbers of its own.
-        output: picks the outputs that count; None for all.
-        nulls: name -> the overlaps of a network, or inputs, that cannot have learned the features; made when called.
-        spaces: name of an overlap -> what it is of, for random subspaces in its place.
-        curves: along training.
+        model: any torch module, trained, in eval mode.
+        inputs: a tensor, an array, a tuple or a dict of such, a Dataset or a DataLoader.
+        features: name -> one value, or one row, for each input; or a data frame (`read_features`).
+        targets: one for each input; taken from a data set's labels where it has them.
+        loss: of outputs and targets (`example_loss`).
+        groups, outputs, output: of the kernel, as `entk` takes them.
+        split: rows to choose on and to score on (`halves`).
+        untrained: what trained scores are compared with (`untrained_models`).
+        retrained: name -> the model trained on something else, permuted labels for example.
+        checkpoints: epoch or step -> state; a folder, a glob or a sequence of files.
+        sites: where activations are read and edited (`model_sites`).
+        show: how an input is shown: "image", "text", "table", "series", a sequence, or index -> shown
+            (`read_shown`).
+        train: (model, inputs, targets) -> trained model; retrains an untrained one on permuted targets.
+        columns: names of the columns of table rows.
     """
 
-    name: str
-    seed: int
     model: nn.Module
-    inputs: Tensor
-    labels: Int[Tensor, " N"]
-    split: Split
-    loss: Loss
-    example_loss: Callable[[Tensor, Tensor], Tensor]
-    features: Mapping[str, Float[Tensor, "N _"]]
-    followed: Sequence[str]
-    sites: Mapping[str, Site]
-    read: str
-    modes: Modes
-    random: Callable[[str], torch.Generator]
+    inputs: Any
+    features: Any = None
+    targets: Any = None
+    loss: Any = None
+    groups: Any = "module"
+    outputs: Any = "trace"
     output: PickOutput | None = None
-    nulls: Mapping[str, Callable[[], NullOverlaps]] | None = None
-    spaces: Mapping[str, Space] | None = None
-    curves: Curves | None = None
-
-    @property
-    def evaluation(self) -> Evaluation:
-        """What an intervention is evaluated by: the test rows, and the families followed."""
-        families = {name: self.features[name] for name in self.followed}
-        return Evaluation(self.labels, self.split.test, self.loss, families)
+    split: Any = None
+    untrained: Any = None
+    retrained: Mapping[str, Any] | None = None
+    checkpoints: Any = None
+    sites: Any = "auto"
+    show: Any = None
+    train: Any = None
+    columns: Sequence[str] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tangentlens.analysis.case import Subject
+from tangentlens.analysis.subject import Subject
 from tangentlens.cli.console import Terminal, shown_path
 from tangentlens.errors import InvalidInputError
 from tangentlens.store import open_run

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from tangentlens.analysis.case import Options, Subject
+from tangentlens.analysis.case import Options
+from tangentlens.analysis.subject import Subject
 from tangentlens.errors import InvalidInputError
 from tangentlens.models.outputs import PickOutput
 from tangentlens.pipeline.own_model import analyse_model

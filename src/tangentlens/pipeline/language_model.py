@@ -9,9 +9,10 @@ import tomli_w
 
 from tangentlens.analysis.findings import merged
 from tangentlens.analysis.kernel_findings import kernel_findings
+from tangentlens.analysis.steps import left_out, possible
 from tangentlens.language.text_analysis.case import TextCase
 from tangentlens.language.text_analysis.kernels import kernel_modes, swept
-from tangentlens.language.text_analysis.steps import TEXT_STEPS, TextFindings, left_out
+from tangentlens.language.text_analysis.steps import TEXT_STEPS, TextFindings
 from tangentlens.language.windows.text_windows_file import write_text_windows
 from tangentlens.pipeline.parts import done_once, finish, measured
 from tangentlens.progress import Progress, silent
@@ -58,14 +59,14 @@ def analyse_text(
     found = swept(case.lm, case.windows, case.options, work / "sweep", progress)
     kernels = kernel_modes(found, case.options.modes)
     given = TextFindings(case, kernels, found, work, progress)
-    possible = [step for step in TEXT_STEPS if case.features.features or not step.labels]
+    steps = possible(TEXT_STEPS, given)
     parts = [kernel_findings(kernels)]
-    for done, step in enumerate(possible):
-        progress("steps", done, len(possible))
+    for done, step in enumerate(steps):
+        progress("steps", done, len(steps))
         parts.append(done_once(draft, step.name, seed, lambda step=step: step.run(given)))  # type: ignore[misc]
-    progress("steps", len(possible), len(possible))
+    progress("steps", len(steps), len(steps))
     whole = merged(parts)
-    notes = (*_source_notes(case), *left_out(case), *whole.notes)
+    notes = (*_source_notes(case), *left_out(TEXT_STEPS, given), *whole.notes)
     record = measured(seed, whole, notes)
     return finish(draft, title or model_name(case), record, time.perf_counter() - start, "work")
 

@@ -9,11 +9,14 @@ from typing import Any
 import tomli_w
 from torch import Tensor
 
-from tangentlens.analysis.case import Case, Options, Subject, prepare
+from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import merged
-from tangentlens.analysis.kernel_findings import kernel_findings, stored_modes
+from tangentlens.analysis.kernel_findings import halves_findings, kernel_findings, stored_modes
 from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
-from tangentlens.analysis.model_steps import MODEL_STEPS, left_out
+from tangentlens.analysis.model_steps import MODEL_STEPS
+from tangentlens.analysis.stability import random_halves
+from tangentlens.analysis.steps import left_out, possible
+from tangentlens.analysis.subject import Subject
 from tangentlens.pipeline.parts import done_once, finish, measured, part_path
 from tangentlens.progress import Progress, silent
 from tangentlens.store import Draft, begin
@@ -57,15 +60,15 @@ def analyse_model(
     draft = begin(folder, tomli_w.dumps(description(case, source)), overwrite=overwrite, resume=resume)
     start = time.perf_counter()
     kernels = _kernels(case, draft, progress)
-    possible = [step for step in MODEL_STEPS if not step.lacks(case)]
+    steps = possible(MODEL_STEPS, case)
     parts = [kernel_findings(kernels)]
-    for done, step in enumerate(possible):
-        progress("steps", done, len(possible))
+    for done, step in enumerate(steps):
+        progress("steps", done, len(steps))
         run = partial(step.run, case, kernels, progress)
         parts.append(done_once(draft, step.name, case.options.seed, run))
-    progress("steps", len(possible), len(possible))
+    progress("steps", len(steps), len(steps))
     whole = merged(parts)
-    notes = (*left_out(case, MODEL_STEPS), *whole.notes)
+    notes = (*left_out(MODEL_STEPS, case), *whole.notes)
     record = measured(case.options.seed, whole, notes)
     return finish(draft, title or type(subject.model).__name__, record, time.perf_counter() - start)
 
@@ -100,6 +103,7 @@ def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:
     if path.exists():
         stored = read_measurement(path)
         return stored_modes(stored.arrays, stored.words, stored.figures.get("kernel.check"))
-    kernels = kernel_modes(case.model, case.inputs, case.kernel, progress=progress)
-    write_part(path, measured(case.options.seed, kernel_findings(kernels), ()))
+    kernels = kernel_modes(case.model, case.inputs, case.kernel, halves=random_halves(case), progress=progress)
+    kept = merged((kernel_findings(kernels), halves_findings(kernels)))
+    write_part(path, measured(case.options.seed, kept, ()))
     return kernels

@@ -65,7 +65,7 @@ def test_nulls_are_what_they_are_called(measured, found):
 
 
 def test_what_measure_stores_rebuilds_the_network(measured):
-    subject = mlp_evidence.subject(CONFIG, measured)
+    subject = mlp_evidence.trained_network(CONFIG, measured)
     right = subject.model(subject.inputs).argmax(dim=1) == subject.labels
     assert 100 * float(right[subject.split.test].double().mean()) == pytest.approx(
         measured.figures["test.accuracy.final"]

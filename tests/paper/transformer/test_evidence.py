@@ -43,7 +43,7 @@ def test_every_claim_has_its_numbers(measured):
 
 
 def test_the_modes_are_those_of_the_unembedding_kernel(measured):
-    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    subject = transformer_evidence.trained_network(CONFIG, measured, (1,))
     modes = transformer_evidence.unembedding_modes(subject.model, token_inputs(7))
     kernel = entk(subject.model, token_inputs(7), outputs="mean", groups="parameter")["W_U"].dense()
     values, vectors = torch.linalg.eigh(kernel)
@@ -55,7 +55,7 @@ def test_the_modes_are_those_of_the_unembedding_kernel(measured):
 
 
 def test_sites_run_to_the_logits(measured):
-    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    subject = transformer_evidence.trained_network(CONFIG, measured, (1,))
     expected = subject.model(subject.inputs)[:, :7]
     for site in subject.sites.values():
         torch.testing.assert_close(site.run(site.values), expected)
@@ -72,7 +72,7 @@ def test_random_feature_spaces_are_followed_and_permuted_labels_are_learned_by_h
     assert measured.arrays["overlap.null"].shape == (checkpoints, spaces)
     modes = 2 * len(measured.arrays["frequencies.kernel"]) + 1
     assert float(measured.arrays["overlap.null"].mean()) == pytest.approx(100 * modes / 48, abs=12)  # p^2 - 1 = 48
-    subject = transformer_evidence.subject(CONFIG, measured, (1,))
+    subject = transformer_evidence.trained_network(CONFIG, measured, (1,))
     nulls = transformer_evidence._Nulls(CONFIG, 1, subject.features, 1)
     relabelled, accuracy = nulls.trained_on_permuted_labels()
     again, _ = nulls.trained_on_permuted_labels()

@@ -1,14 +1,15 @@
 """The steps of an analysis of a language model; a new one is a line below."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tangentlens.analysis.discovery import described
 from tangentlens.analysis.facts import feature_classes
+from tangentlens.analysis.features import FeatureSet
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.kernel_modes import KernelModes
 from tangentlens.analysis.shown import Shown
+from tangentlens.analysis.steps import Step
 from tangentlens.language.sweep.result import Sweep
 from tangentlens.language.text_analysis.baselines import baselines
 from tangentlens.language.text_analysis.cards import card_findings
@@ -27,13 +28,10 @@ class TextFindings(NamedTuple):
     work: Path
     progress: Progress
 
-
-class TextStep(NamedTuple):
-    """One step: its name, whether it needs labels, and what it does."""
-
-    name: str
-    labels: bool
-    run: Callable[[TextFindings], Findings]
+    @property
+    def labels(self) -> FeatureSet:
+        """The labels that can be tested."""
+        return self.case.features
 
 
 def _labels(given: TextFindings) -> Findings:
@@ -62,16 +60,9 @@ def _cards(given: TextFindings) -> Findings:
     return card_findings(given.case, given.swept)
 
 
-TEXT_STEPS: tuple[TextStep, ...] = (
-    TextStep("features", True, _labels),
-    TextStep("baselines", True, _baselines),
-    TextStep("discovery", False, _discovery),
-    TextStep("cards", False, _cards),
+TEXT_STEPS: tuple[Step[TextFindings, []], ...] = (
+    Step("features", ("labels",), _labels),
+    Step("baselines", ("labels",), _baselines),
+    Step("discovery", (), _discovery),
+    Step("cards", (), _cards),
 )
-
-
-def left_out(case: TextCase, steps: Sequence[TextStep] = TEXT_STEPS) -> tuple[str, ...]:
-    """A sentence for each step that needs labels where there are none."""
-    if case.features.features:
-        return ()
-    return tuple(f"{step.name}: not done, needs labels=" for step in steps if step.labels)

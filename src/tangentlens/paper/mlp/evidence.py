@@ -1,4 +1,4 @@
-"""Evidence on the MLP setting, from what a run holds: the network as a subject, and its null models."""
+"""Evidence on the MLP setting, from what a run holds: the network with its modes, and its null models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tangentlens.alignment.cliffs import paper_blocks
 from tangentlens.alignment.overlap import overlap_of_bases
+from tangentlens.analysis.evidence_steps import collect_evidence
 from tangentlens.analysis.options import evidence_generator
-from tangentlens.analysis.steps import analyse
-from tangentlens.analysis.subject import Modes, NullOverlaps, Space, Subject, stored_curves
+from tangentlens.analysis.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.controls.baselines.loss_kernel import squared_errors
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
 from tangentlens.models.sites import entering, input_site, leaving
@@ -34,16 +34,16 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
         measured: what `measure` found of the network.
         progress: receives the steps.
     """
-    return analyse(subject(config, measured), config.evidence, progress=progress)
+    return collect_evidence(trained_network(config, measured), config.evidence, progress=progress)
 
 
-def subject(config: Config, measured: Measurement) -> Subject:
+def trained_network(config: Config, measured: Measurement) -> TrainedNetwork:
     """The network of a stored seed, its modes and what they are compared with."""
     drawn, bases = draw(config, measured.seed), family_bases(config.data.p)
     model, inputs = drawn.model, drawn.inputs
     model.load_state_dict({name: measured.arrays[f"parameter.{name}"] for name in model.state_dict()})
     size = 4 * (config.data.p // 2)
-    return Subject(
+    return TrainedNetwork(
         name="mlp",
         seed=measured.seed,
         model=model,

@@ -1,4 +1,4 @@
-"""Evidence on the Transformer setting, from what a run holds: the network as a subject, and its null models."""
+"""Evidence on the Transformer setting, from what a run holds: the network with its modes, and its null models."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
+from tangentlens.analysis.evidence_steps import collect_evidence
 from tangentlens.analysis.findings import measurement
 from tangentlens.analysis.options import evidence_generator
-from tangentlens.analysis.steps import analyse
-from tangentlens.analysis.subject import Modes, NullOverlaps, Space, Subject, stored_curves
+from tangentlens.analysis.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.controls.baselines.loss_kernel import cross_entropies
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
 from tangentlens.paper.modular_addition.data import labels, token_inputs
@@ -41,15 +41,15 @@ def evidence(config: Config, measured: Measurement, progress: Progress = silent)
     keys = tuple(measured.arrays["frequencies.kernel"].tolist())
     if not keys or measured.figures[LEARNED] < 1:
         return measurement(measured.seed, {}, {}, ())
-    return analyse(subject(config, measured, keys), config.evidence, progress=progress)
+    return collect_evidence(trained_network(config, measured, keys), config.evidence, progress=progress)
 
 
-def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Subject:
+def trained_network(config: Config, measured: Measurement, keys: tuple[int, ...]) -> TrainedNetwork:
     """The network of a stored seed, its modes at the key frequencies, and what they are compared with."""
     p, drawn, tokens = config.data.p, draw(config, measured.seed), token_inputs(config.data.p)
     model = network(config, {name: measured.arrays[f"parameter.{name}"] for name in drawn.model.state_dict()})
     nulls = _Nulls(config, measured.seed, {name: key_basis(name, p, keys) for name in _FAMILIES}, len(keys))
-    return Subject(
+    return TrainedNetwork(
         name="transformer",
         seed=measured.seed,
         model=model,
@@ -60,7 +60,7 @@ def subject(config: Config, measured: Measurement, keys: tuple[int, ...]) -> Sub
         example_loss=lambda logits, y: cross_entropies(logits[:, :p], y),
         features=nulls.bases,
         followed=_FAMILIES,
-        sites=sites(model, tokens),
+        sites=sites(model, tokens, p),
         read="residual",
         modes=_modes(unembedding_modes(model, tokens), len(keys), measured),
         random=nulls.random,

@@ -74,18 +74,17 @@ def unembedding_modes(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) ->
     return conjugate_functions(model.residual(tokens), model.d_model)
 
 
-def sites(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"]) -> dict[str, Site]:
-    """Embeddings of all three positions, and the final residual stream at the last one; outputs are the p logits."""
-    p = int(tokens.max())
+def sites(model: OneLayerTransformer, tokens: Int[Tensor, "N 3"], outputs: int) -> dict[str, Site]:
+    """Embeddings of all three positions, and the final residual stream at the last one; the first logits come out."""
     with torch.no_grad():
         embedded, residual = model.embedded(tokens), model.residual(tokens)
     shape, flat = embedded.shape[1:], embedded.flatten(start_dim=1)
 
     def from_embeddings(values: Tensor) -> Tensor:
-        return (model.residual_from(values.unflatten(1, shape)) @ model.W_U)[:, :p]
+        return (model.residual_from(values.unflatten(1, shape)) @ model.W_U)[:, :outputs]
 
     def from_residual(values: Tensor) -> Tensor:
-        return (values @ model.W_U)[:, :p]
+        return (values @ model.W_U)[:, :outputs]
 
     return {
         "embeddings": Site("embeddings", flat, from_embeddings, flat.mean(dim=0)),
