@@ -26,8 +26,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tangentlens.analysis.case import Options, prepare
-from tangentlens.analysis.feature_table import feature_table
-from tangentlens.analysis.kernel_modes import TOTAL, kernel_modes
+from tangentlens.analysis.modes.kernel_modes import TOTAL, kernel_modes
+from tangentlens.analysis.questions.feature_table import feature_table
 from tangentlens.analysis.subject import Subject
 from tangentlens.paper.stacked_training import StackedTraining
 from tangentlens.progress import silent

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from tangentlens.analysis.arguments.fingerprint import fingerprint
 from tangentlens.analysis.case import Options, prepare
 from tangentlens.analysis.checks_table import adjointness, checks
-from tangentlens.analysis.fingerprint import fingerprint
-from tangentlens.analysis.kernel_modes import kernel_modes
+from tangentlens.analysis.modes.kernel_modes import kernel_modes
 from tangentlens.analysis.subject import Subject
 from tangentlens.progress import silent
 

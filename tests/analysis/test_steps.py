@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tangentlens.analysis.case import Case
+from tangentlens.analysis.evidence.trained_network import TrainedNetwork
 from tangentlens.analysis.evidence_steps import EVIDENCE_STEPS, collect_evidence
 from tangentlens.analysis.findings import Findings
 from tangentlens.analysis.model_steps import MODEL_STEPS
 from tangentlens.analysis.steps import Step, left_out, possible
-from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.paper.mlp import evidence as mlp_evidence
 from tangentlens.paper.mlp import measure as mlp
 from tangentlens.records import Measurement

@@ -13,7 +13,7 @@ from torch import nn
 import tangentlens as tl
 from tangentlens.cli.own_model import replayed
 from tangentlens.errors import InvalidInputError, TangentlensError
-from tests.analysis.test_used import planted
+from tests.analysis.questions.test_used import planted
 
 FEW = {"permutations": 999, "modes": 8, "progress": False}
 

@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tangentlens.analysis.checkpoint_states import read_checkpoints
-from tangentlens.analysis.features import Feature, FeatureSet, read_features
-from tangentlens.analysis.fingerprint import fingerprint
-from tangentlens.analysis.halves import halves
-from tangentlens.analysis.inputs import read_inputs
-from tangentlens.analysis.kernel_modes import KernelOptions
-from tangentlens.analysis.losses import ExampleLoss, example_loss, read_targets
+from tangentlens.analysis.arguments.checkpoint_states import read_checkpoints
+from tangentlens.analysis.arguments.features import Feature, FeatureSet, read_features
+from tangentlens.analysis.arguments.fingerprint import fingerprint
+from tangentlens.analysis.arguments.halves import halves
+from tangentlens.analysis.arguments.inputs import read_inputs
+from tangentlens.analysis.arguments.losses import ExampleLoss, example_loss, read_targets
+from tangentlens.analysis.arguments.places import model_sites
+from tangentlens.analysis.arguments.variants import REINITIALISE, check_untrained, variant
+from tangentlens.analysis.discovery.shown import Shown, read_shown
+from tangentlens.analysis.modes.kernel_modes import KernelOptions
 from tangentlens.analysis.options import evidence_generator
-from tangentlens.analysis.places import model_sites
-from tangentlens.analysis.shown import Shown, read_shown
 from tangentlens.analysis.subject import Split, Subject
-from tangentlens.analysis.variants import REINITIALISE, check_untrained, variant
 from tangentlens.errors import InvalidInputError
 from tangentlens.kernels.budget import parse_budget
 from tangentlens.kernels.groups import resolve_groups

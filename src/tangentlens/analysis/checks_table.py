@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tangentlens.analysis.arguments.fingerprint import fingerprint
 from tangentlens.analysis.case import Case
 from tangentlens.analysis.findings import Findings
-from tangentlens.analysis.fingerprint import fingerprint
-from tangentlens.analysis.kernel_modes import KernelModes
+from tangentlens.analysis.modes.kernel_modes import KernelModes
 from tangentlens.errors import TangentlensError
 from tangentlens.kernels import entk
 from tangentlens.kernels.tracing.plan import tolerance

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from tangentlens.analysis.ablation import ablations
+from tangentlens.analysis.evidence.ablation import ablations
+from tangentlens.analysis.evidence.leaderboard import ranking
+from tangentlens.analysis.evidence.null_overlaps import null_overlaps
+from tangentlens.analysis.evidence.onset import lead
+from tangentlens.analysis.evidence.sensitivity import sensitivity
+from tangentlens.analysis.evidence.trained_network import TrainedNetwork
 from tangentlens.analysis.findings import Findings, measured_in_parts
-from tangentlens.analysis.leaderboard import ranking
-from tangentlens.analysis.null_overlaps import null_overlaps
-from tangentlens.analysis.onset import lead
 from tangentlens.analysis.options import EvidenceConfig
-from tangentlens.analysis.sensitivity import sensitivity
 from tangentlens.analysis.steps import Step, left_out, possible
-from tangentlens.analysis.trained_network import TrainedNetwork
 from tangentlens.progress import Progress, silent
 from tangentlens.records import Measurement
 

@@ -1,15 +1,15 @@
 """The steps of an analysis of any model; a new one is a line below."""
 
-from tangentlens.analysis.baseline_table import baseline_table
 from tangentlens.analysis.case import Case
-from tangentlens.analysis.checkpoint_table import checkpoint_table
+from tangentlens.analysis.checkpoints.checkpoint_table import checkpoint_table
 from tangentlens.analysis.checks_table import checks
-from tangentlens.analysis.discovery import discovery
-from tangentlens.analysis.feature_table import feature_table
-from tangentlens.analysis.intervention_table import interventions
-from tangentlens.analysis.kernel_modes import KernelModes
-from tangentlens.analysis.nulls import nulls
-from tangentlens.analysis.stability import stability
+from tangentlens.analysis.comparisons.baseline_table import baseline_table
+from tangentlens.analysis.comparisons.nulls import nulls
+from tangentlens.analysis.discovery.discovery import discovery
+from tangentlens.analysis.interventions.intervention_table import interventions
+from tangentlens.analysis.modes.kernel_modes import KernelModes
+from tangentlens.analysis.modes.stability import stability
+from tangentlens.analysis.questions.feature_table import feature_table
 from tangentlens.analysis.steps import Step
 from tangentlens.progress import Progress
 

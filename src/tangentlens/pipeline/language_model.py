@@ -8,7 +8,7 @@ from typing import Any
 import tomli_w
 
 from tangentlens.analysis.findings import merged
-from tangentlens.analysis.kernel_findings import kernel_findings
+from tangentlens.analysis.modes.kernel_findings import kernel_findings
 from tangentlens.analysis.steps import left_out, possible
 from tangentlens.language.text_analysis.case import TextCase
 from tangentlens.language.text_analysis.kernels import kernel_modes, swept

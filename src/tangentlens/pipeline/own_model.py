@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tangentlens.analysis.case import Case, Options, prepare
 from tangentlens.analysis.findings import merged
-from tangentlens.analysis.kernel_findings import halves_findings, kernel_findings, stored_modes
-from tangentlens.analysis.kernel_modes import KernelModes, kernel_modes
 from tangentlens.analysis.model_steps import MODEL_STEPS
-from tangentlens.analysis.stability import random_halves
+from tangentlens.analysis.modes.kernel_findings import halves_findings, kernel_findings, stored_modes
+from tangentlens.analysis.modes.kernel_modes import KernelModes, kernel_modes
+from tangentlens.analysis.modes.stability import random_halves
 from tangentlens.analysis.steps import left_out, possible
 from tangentlens.analysis.subject import Subject
 from tangentlens.pipeline.parts import done_once, finish, measured, part_path

@@ -6,7 +6,7 @@ import pandas
 import pytest
 import torch
 
-from tangentlens.analysis.features import read_features
+from tangentlens.analysis.arguments.features import read_features
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.text_labels import check_labels, label_features, read_labels
 from tangentlens.language.windows.texts import read_texts

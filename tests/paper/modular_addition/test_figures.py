@@ -3,7 +3,7 @@ import math
 import torch
 
 from tangentlens.alignment.cliffs import Cliff
-from tangentlens.analysis.dynamics import Transition
+from tangentlens.analysis.checkpoints.dynamics import Transition
 from tangentlens.features.fourier import FAMILIES, fourier_family
 from tangentlens.paper import SETTINGS
 from tangentlens.paper.modular_addition.figures import cliff_figures, heatmap_arrays, notes

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tangentlens.analysis.film import film_arrays, film_features, film_frame
+from tangentlens.analysis.evidence.film import film_arrays, film_features, film_frame
 from tangentlens.features.fourier import FAMILIES, fourier_family
 
 

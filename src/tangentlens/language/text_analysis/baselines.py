@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.baseline_methods import KERNEL, Method
-from tangentlens.analysis.baseline_table import compared
+from tangentlens.analysis.comparisons.baseline_methods import KERNEL, Method
+from tangentlens.analysis.comparisons.baseline_table import compared
+from tangentlens.analysis.comparisons.paired_scores import quality
 from tangentlens.analysis.findings import Findings
-from tangentlens.analysis.kernel_modes import TOTAL, KernelModes
-from tangentlens.analysis.paired_scores import quality
+from tangentlens.analysis.modes.kernel_modes import TOTAL, KernelModes
 from tangentlens.controls.baselines.principal import principal_scores
 from tangentlens.controls.baselines.sparse import dictionary_codes, independent_components
 from tangentlens.features.functions import random_functions

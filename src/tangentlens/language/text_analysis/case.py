@@ -7,7 +7,7 @@ import torch
 from torch import Generator, nn
 
 from tangentlens.alignment.splits import balanced_half
-from tangentlens.analysis.features import Feature, FeatureSet
+from tangentlens.analysis.arguments.features import Feature, FeatureSet
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.subject import Split
 from tangentlens.errors import InvalidInputError

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.facts import Fact, fact_of, feature_facts, usable
+from tangentlens.analysis.discovery.facts import Fact, fact_of, feature_facts, usable
 from tangentlens.language.batches import last_positions
 from tangentlens.language.text_analysis.case import TextCase
 

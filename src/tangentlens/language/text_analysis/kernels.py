@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.kernel_modes import TOTAL, GroupModes, KernelModes
+from tangentlens.analysis.modes.kernel_modes import TOTAL, GroupModes, KernelModes
 from tangentlens.language.analysis.recorder import recorder
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.sweep.approximate_modes import ApproximateModes

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from tangentlens.analysis.alignment import align
-from tangentlens.analysis.feature_table import alignment_findings, enough_permutations
 from tangentlens.analysis.findings import Findings, merged
-from tangentlens.analysis.kernel_modes import KernelModes
-from tangentlens.analysis.learned import Untrained, learned
-from tangentlens.analysis.verdicts import rows
+from tangentlens.analysis.modes.kernel_modes import KernelModes
+from tangentlens.analysis.questions.alignment import align
+from tangentlens.analysis.questions.feature_table import alignment_findings, enough_permutations
+from tangentlens.analysis.questions.learned import Untrained, learned
+from tangentlens.analysis.questions.verdicts import rows
 from tangentlens.language.text_analysis.case import TextCase
 from tangentlens.language.text_analysis.kernels import kernel_modes, swept
 from tangentlens.progress import Progress, silent

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from tangentlens.analysis.discovery import described
-from tangentlens.analysis.facts import feature_classes
-from tangentlens.analysis.features import FeatureSet
+from tangentlens.analysis.arguments.features import FeatureSet
+from tangentlens.analysis.discovery.discovery import described
+from tangentlens.analysis.discovery.facts import feature_classes
+from tangentlens.analysis.discovery.shown import Shown
 from tangentlens.analysis.findings import Findings
-from tangentlens.analysis.kernel_modes import KernelModes
-from tangentlens.analysis.shown import Shown
+from tangentlens.analysis.modes.kernel_modes import KernelModes
 from tangentlens.analysis.steps import Step
 from tangentlens.language.sweep.result import Sweep
 from tangentlens.language.text_analysis.baselines import baselines

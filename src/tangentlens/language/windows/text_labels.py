@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tangentlens.analysis.features import Feature, FeatureSet, read_features
+from tangentlens.analysis.arguments.features import Feature, FeatureSet, read_features
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.tables import read_rows
 from tangentlens.language.windows.texts import Texts

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from tangentlens.analysis.features import FeatureSet
+from tangentlens.analysis.arguments.features import FeatureSet
 from tangentlens.errors import InvalidInputError
 from tangentlens.language.windows.special_tokens import Framed, described, frame, padding_token
 from tangentlens.language.windows.text_labels import Value, label_features

@@ -1,7 +1,7 @@
 """The MLP of a stored seed as the subject of `tangentlens.analyse`."""
 
 from tangentlens.alignment.cliffs import paper_blocks
-from tangentlens.analysis.kernel_modes import TOTAL
+from tangentlens.analysis.modes.kernel_modes import TOTAL
 from tangentlens.analysis.subject import Subject
 from tangentlens.paper.mlp.config import Config
 from tangentlens.paper.mlp.evidence import trained_network

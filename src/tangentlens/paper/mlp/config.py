@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tangentlens.analysis.cliff_rule import CliffConfig
+from tangentlens.analysis.evidence.cliff_rule import CliffConfig
 from tangentlens.analysis.options import EvidenceConfig
 from tangentlens.analysis.section import Section
 from tangentlens.paper.training import TrainingConfig

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tangentlens.alignment.cliffs import paper_blocks
 from tangentlens.alignment.overlap import overlap_of_bases
+from tangentlens.analysis.evidence.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.analysis.evidence_steps import collect_evidence
 from tangentlens.analysis.options import evidence_generator
-from tangentlens.analysis.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.controls.baselines.loss_kernel import squared_errors
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
 from tangentlens.models.sites import entering, input_site, leaving

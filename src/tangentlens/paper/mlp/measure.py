@@ -19,11 +19,11 @@ from torch import Tensor
 
 from tangentlens.alignment.cliffs import paper_blocks
 from tangentlens.alignment.overlap import overlap_of_bases
-from tangentlens.analysis.dynamics import transition
-from tangentlens.analysis.film import film_features
+from tangentlens.analysis.checkpoints.dynamics import transition
+from tangentlens.analysis.evidence.film import film_features
+from tangentlens.analysis.evidence.linearised import Comparison, compare_linearised
+from tangentlens.analysis.evidence.training_curves import ModeCurves, SpectrumCurves, accuracy_figures, training_arrays
 from tangentlens.analysis.findings import Figures, keyed, measurement
-from tangentlens.analysis.linearised import Comparison, compare_linearised
-from tangentlens.analysis.training_curves import ModeCurves, SpectrumCurves, accuracy_figures, training_arrays
 from tangentlens.features.fourier import FAMILIES, fourier_family
 from tangentlens.paper.mlp.config import Config
 from tangentlens.paper.mlp.subject import Drawn, KernelModes, draw, eigenpairs, family_bases, paper_modes, read_kernel

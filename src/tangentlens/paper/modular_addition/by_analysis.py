@@ -7,8 +7,8 @@ b leading modes less that of the a leading ones.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tangentlens.analysis.evidence.trained_network import TrainedNetwork
 from tangentlens.analysis.subject import Subject
-from tangentlens.analysis.trained_network import TrainedNetwork
 
 # (feature, group) -> overlap in percent, by the number of modes that were asked for
 Scores = Mapping[int, Mapping[tuple[str, str], float]]

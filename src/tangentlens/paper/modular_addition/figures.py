@@ -10,9 +10,9 @@ from torch import Tensor
 from tangentlens.alignment.cliffs import Cliff, matches_paper, paper_blocks
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
 from tangentlens.alignment.rotation import rotate_by_frequency
-from tangentlens.analysis.dynamics import Transition
+from tangentlens.analysis.checkpoints.dynamics import Transition
+from tangentlens.analysis.evidence.linearised import Comparison
 from tangentlens.analysis.findings import Arrays, Figures, keyed
-from tangentlens.analysis.linearised import Comparison
 from tangentlens.features.fourier import FeatureFamily
 from tangentlens.store.figure_keys import (
     CLIFFS_MATCH_PAPER,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tangentlens.analysis.cliff_rule import CliffConfig
+from tangentlens.analysis.evidence.cliff_rule import CliffConfig
 from tangentlens.analysis.options import EvidenceConfig
 from tangentlens.analysis.section import Section
 

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tangentlens.alignment.overlap import centred_basis, overlap_of_bases
+from tangentlens.analysis.evidence.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.analysis.evidence_steps import collect_evidence
 from tangentlens.analysis.findings import measurement
 from tangentlens.analysis.options import evidence_generator
-from tangentlens.analysis.trained_network import Modes, NullOverlaps, Space, TrainedNetwork, stored_curves
 from tangentlens.controls.baselines.loss_kernel import cross_entropies
 from tangentlens.controls.null_models import permuted_columns, permuted_labels
 from tangentlens.paper.modular_addition.data import labels, token_inputs

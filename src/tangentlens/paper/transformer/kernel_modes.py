@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tangentlens.analysis.film import film_features
-from tangentlens.analysis.training_curves import ModeCurves
+from tangentlens.analysis.evidence.film import film_features
+from tangentlens.analysis.evidence.training_curves import ModeCurves
 from tangentlens.eigen import top_eigenpairs
 from tangentlens.features.fourier import superpose
 from tangentlens.features.key_frequencies import (

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from tangentlens.alignment.cliffs import Cliff
 from tangentlens.alignment.overlap import overlap_of_bases
-from tangentlens.analysis.dynamics import transition
+from tangentlens.analysis.checkpoints.dynamics import transition
+from tangentlens.analysis.evidence.training_curves import accuracy_figures, training_arrays
 from tangentlens.analysis.findings import Arrays, Figures, keyed, measurement
-from tangentlens.analysis.training_curves import accuracy_figures, training_arrays
 from tangentlens.eigen import track_modes
 from tangentlens.paper.modular_addition.figures import cliff_arrays, transition_figures
 from tangentlens.paper.transformer.config import Config

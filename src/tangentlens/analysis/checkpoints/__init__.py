@@ -1,0 +1,1 @@
+"""Modes and features along training."""

@@ -1,0 +1,1 @@
+"""What the modes hold where nobody says it, and how inputs are shown."""

@@ -1,0 +1,1 @@
+"""Ablation and steering beside matched controls."""

@@ -1,0 +1,1 @@
+"""Three questions about every feature: aligned, learned, used."""
