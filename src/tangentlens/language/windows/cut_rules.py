@@ -73,9 +73,10 @@ def resolved_rule(rules: CutRules, texts: Texts, labels: Labels, tagger: Tagger 
 
 def _check_lengths(texts: Texts) -> None:
     longest = max(range(len(texts)), key=lambda row: len(texts.texts[row]))
-    if len(texts.texts[longest]) > MOST_CHARACTERS:
+    characters = len(texts.texts[longest])
+    if characters > MOST_CHARACTERS:
         raise InvalidInputError(
-            f"text {longest} has {len(texts.texts[longest])} characters, more than the {MOST_CHARACTERS} that are tagged",
+            f"text {longest} has {characters} characters, more than the {MOST_CHARACTERS} that are tagged",
             where="text",
             remedy="Divide it, for example into paragraphs, or give tagger=None.",
         )
