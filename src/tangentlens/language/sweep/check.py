@@ -7,7 +7,7 @@ model's own.
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +20,9 @@ from tangentlens.language.agreement import tolerance
 from tangentlens.language.batches import Batch, alone
 from tangentlens.language.geometry import LogitGeometry
 from tangentlens.language.model import LanguageModel
-from tangentlens.language.sweep.compressed import CompressedKernel
 from tangentlens.language.sweep.cotangents import Cotangents
 from tangentlens.language.sweep.problem import SweepProblem
+from tangentlens.operators import LinearOperator
 
 _ROWS = 3
 _NUMBERS = 2**26  # of gradients in memory at once: with more, some groups of every kind are sampled
@@ -48,7 +48,7 @@ class Sample:
     scales: Mapping[str, Float[Tensor, " m"]]
     limit: float
 
-    def error(self, kernel: CompressedKernel) -> float:
+    def error(self, kernel: LinearOperator) -> float:
         """Largest difference from what is expected, relative to the norms of the two rows' gradients."""
         m, r = self.mixing.shape
         rows = torch.zeros(kernel.shape[0] // r, r, m, dtype=torch.float64)
@@ -90,24 +90,59 @@ def sample_entries(problem: SweepProblem, cotangents: Cotangents) -> Sample:
     Raises:
         NumericalError: the geometry is not that of the model's logits.
     """
-    reference = _reference(problem)
     windows, mixing = _rows(problem, cotangents.basis.shape[-1])
+    limit = _limit(problem)
+
+    def output(reference: LanguageModel, one: Batch, row: int) -> Tensor:
+        window, mixed = int(windows[row]), mixing[row]
+        cotangent = torch.einsum("r,rd->d", mixed.to(cotangents.values), cotangents.values[: len(mixed), window])
+        basis = cotangents.basis if cotangents.basis.ndim == 2 else cotangents.basis[window]
+        _check_geometry(reference, one, problem.geometry, basis @ mixed.to(basis), cotangent, limit)
+        hidden = reference.final_hidden(one)[0, -1]
+        return hidden @ cotangent.to(hidden)
+
+    return _sample(problem, windows, mixing, output)
+
+
+def sample_scalars(problem: SweepProblem, scalar: Callable[[Tensor], Tensor]) -> Sample:
+    """Draw windows and differentiate a scalar of the model's logits for them.
+
+    Of an embedding that is tied to the head, the head's own use is left out, as a sweep does.
+    """
+    windows = _rows(problem, 1)[0]
+
+    def output(reference: LanguageModel, one: Batch, row: int) -> Tensor:  # noqa: ARG001 - every row is a window
+        hidden = reference.final_hidden(one)[0, -1:]
+        return scalar(reference.head.logits(hidden)[0].double())
+
+    return _sample(problem, windows, torch.ones(len(windows), 1, dtype=torch.float64), output)
+
+
+def _sample(
+    problem: SweepProblem,
+    windows: Int[Tensor, " m"],
+    mixing: Float[Tensor, "m r"],
+    output: Callable[[LanguageModel, Batch, int], Tensor],
+) -> Sample:
+    """Inner products of the gradients of `output(model, window, row)` for every row."""
+    reference = _reference(problem)
     parameters = dict(reference.model.named_parameters())
     sampled = _sampled(problem.groups, {name: p.numel() for name, p in parameters.items()}, problem.options.seed)
     beside = {group.name: _neighbours(group, list(parameters)) for group in sampled}
     wanted = {name for listed in beside.values() for name in listed}
     sought = {name: p for name, p in parameters.items() if name in wanted and p.requires_grad}
-    limit = _ALLOWED * tolerance(problem.working.unembedding.dtype)
     gradients: list[dict[str, Tensor]] = []
-    for window, mixed in zip(windows.tolist(), mixing, strict=True):
-        one = alone(problem.batch, window)
-        cotangent = torch.einsum("r,rd->d", mixed.to(cotangents.values), cotangents.values[: len(mixed), window])
-        basis = cotangents.basis if cotangents.basis.ndim == 2 else cotangents.basis[window]
-        _check_geometry(reference, one, problem.geometry, basis @ mixed.to(basis), cotangent, limit)
-        gradients.append(_gradients(reference, one, cotangent, sought))
+    for row, window in enumerate(windows.tolist()):
+        value = output(reference, alone(problem.batch, window), row)
+        found = torch.autograd.grad(value, list(sought.values()), allow_unused=True)
+        gradients.append({name: g for name, g in zip(sought, found, strict=True) if g is not None})
     expected = {group.name: _products(gradients, group.parameters) for group in sampled}
     scales = {name: _products(gradients, listed).diagonal().sqrt() for name, listed in beside.items()}
-    return Sample(windows, mixing, expected, scales, limit)
+    return Sample(windows, mixing, expected, scales, _limit(problem))
+
+
+def _limit(problem: SweepProblem) -> float:
+    return _ALLOWED * tolerance(problem.working.unembedding.dtype)
 
 
 def _reference(problem: SweepProblem) -> LanguageModel:
@@ -123,15 +158,6 @@ def _rows(problem: SweepProblem, directions: int) -> tuple[Int[Tensor, " m"], Fl
     windows = torch.randperm(len(problem.batch["input_ids"]), generator=generator).repeat(_ROWS)[:_ROWS]
     mixing = torch.randn(_ROWS, directions, generator=generator, dtype=torch.float64)
     return windows, mixing / mixing.norm(dim=1, keepdim=True)
-
-
-def _gradients(
-    lm: LanguageModel, window: Batch, cotangent: Float[Tensor, " d"], parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Gradients of the last final hidden state along a cotangent, in the parameters that it depends on."""
-    hidden = lm.final_hidden(window)[0, -1]
-    found = torch.autograd.grad(hidden, list(parameters.values()), cotangent.to(hidden), allow_unused=True)
-    return {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 
 def _check_geometry(

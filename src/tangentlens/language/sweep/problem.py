@@ -1,12 +1,14 @@
 """The problem that a sweep solves: a model made ready, its windows, groups, geometry and options."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from tangentlens.errors import InvalidInputError
+from tangentlens.errors import InvalidInputError, NumericalError
 from tangentlens.kernels.groups import Group
 from tangentlens.language.batches import Batch
-from tangentlens.language.geometry import LogitGeometry
+from tangentlens.language.geometry import LogitGeometry, checked_geometry
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.soundness import prepared
 from tangentlens.language.sweep.fisher import logit_geometry
@@ -24,7 +26,6 @@ class SweepProblem:
         working: the copy that is differentiated.
         batch: as `working` takes it.
         groups: of parameters.
-        geometry: of the logits.
         options: of the sweep.
     """
 
@@ -32,8 +33,12 @@ class SweepProblem:
     working: LanguageModel
     batch: Batch
     groups: tuple[Group, ...]
-    geometry: LogitGeometry
     options: SweepOptions
+
+    @cached_property
+    def geometry(self) -> LogitGeometry:
+        """Of the logits; made when it is first asked for."""
+        return logit_geometry(self.working.head, self.options.geometry)
 
     @property
     def members(self) -> dict[str, tuple[str, ...]]:
@@ -55,6 +60,19 @@ class SweepProblem:
     def versions(self) -> dict[str, int]:
         """How often every parameter of the user's model was changed in place."""
         return {name: p._version for name, p in self.lm.model.named_parameters() if not p.is_inference()}
+
+    def require_unchanged(self, versions: Mapping[str, int]) -> None:
+        """The parameters must be those of when `versions` were taken.
+
+        Raises:
+            NumericalError: one was changed in place.
+        """
+        if self.versions() != versions:
+            raise NumericalError(
+                "parameters changed during the call",
+                where=type(self.lm.model).__name__,
+                remedy="Train on another copy.",
+            )
 
     def _check_storable(self) -> None:
         if self.options.modes is None:
@@ -81,4 +99,5 @@ def sweep_problem(lm: LanguageModel, batch: Batch, options: SweepOptions) -> Swe
     """
     working, ready = prepared(lm, batch)
     groups = resolve_language_groups(working, options.groups)
-    return SweepProblem(lm, working, ready, groups, logit_geometry(working.head, options.geometry), options)
+    checked_geometry(options.geometry)
+    return SweepProblem(lm, working, ready, groups, options)

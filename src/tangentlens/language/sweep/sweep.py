@@ -7,13 +7,15 @@ random probe directions outside the basis estimate their residuals there.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.errors import InvalidInputError, NumericalError
+from tangentlens.errors import InvalidInputError
 from tangentlens.language.batches import Batch
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.sweep.approximate_modes import ApproximateModes, Recorder, record_nothing
@@ -28,11 +30,49 @@ from tangentlens.language.sweep.pilot import WINDOWS, Pilot, pilot_directions
 from tangentlens.language.sweep.planning import planned_chain, stage_inputs
 from tangentlens.language.sweep.problem import SweepProblem, sweep_problem
 from tangentlens.language.sweep.result import Sweep
+from tangentlens.language.sweep.scalar_sweep import ScalarSweep, scalar_sweep
 from tangentlens.language.sweep.workspace import Workspace
 from tangentlens.models.neutral import plain_torch
 from tangentlens.progress import Progress, silent
 
-__all__ = ["Recorder", "Sweep", "SweepOptions", "run_sweep", "sweep"]
+__all__ = ["Recorder", "ScalarSweep", "Sweep", "SweepOptions", "run_sweep", "sweep"]
+
+
+@overload
+def sweep(
+    lm: LanguageModel,
+    batch: Batch,
+    *,
+    groups: LanguageGroups = "weights",
+    geometry: str = "centred",
+    directions: int | Tensor = 64,
+    probes: int = 2,
+    modes: int | None = None,
+    tolerance: float = 1e-2,
+    pilot_windows: int = WINDOWS,
+    seed: int = 0,
+    check: bool = True,
+    record: Recorder = record_nothing,
+    work: Path | None = None,
+    progress: Progress = silent,
+    read: Recorder | None = None,
+    outputs: None = None,
+) -> Sweep: ...
+
+
+@overload
+def sweep(
+    lm: LanguageModel,
+    batch: Batch,
+    *,
+    outputs: str | Sequence[str],
+    groups: LanguageGroups = "weights",
+    modes: int | None = None,
+    tolerance: float = 1e-2,
+    seed: int = 0,
+    check: bool = True,
+    progress: Progress = silent,
+) -> ScalarSweep: ...
 
 
 def sweep(
@@ -52,7 +92,8 @@ def sweep(
     work: Path | None = None,
     progress: Progress = silent,
     read: Recorder | None = None,
-) -> Sweep:
+    outputs: str | Sequence[str] | None = None,
+) -> Sweep | ScalarSweep:
     """Kernels of all groups of a language model at the final hidden state of each window's last real position.
 
     Args:
@@ -78,8 +119,14 @@ def sweep(
             same arguments goes on.
         progress: receives every stage.
         read: deprecated name of `record`.
+        outputs: names of scalars of the logits ("mean_logit", "log_sum_exp", "entropy", "largest_logit",
+            "own_log_probability"), one number for each window, in place of the logits themselves: one backward pass
+            each gives the N x N kernel of every group. They have no geometry, directions, probes or pilot.
 
     A model of half precision is swept in float32, on a copy of its parameters.
+
+    Returns:
+        a Sweep; with outputs=, a ScalarSweep.
 
     Raises:
         InvalidInputError: the batch, the groups or the numbers cannot be used, or the folder holds another sweep.
@@ -95,6 +142,14 @@ def sweep(
     options = SweepOptions(
         groups, geometry, directions, probes, modes, tolerance, pilot_windows, seed, check=check, record=record
     )
+    if outputs is not None:
+        if work is not None or record is not record_nothing:
+            raise InvalidInputError(
+                "kernels of scalars are made in one pass, in memory, and not recorded",
+                where="outputs",
+                remedy="Leave out work= and record=.",
+            )
+        return scalar_sweep(lm, batch, outputs, options, progress)
     return run_sweep(lm, batch, options, work=work, progress=progress)
 
 
@@ -130,10 +185,7 @@ def _computed(problem: SweepProblem, workspace: Workspace, progress: Progress) -
         made.take(group, views)
         del views
     made.check()
-    if problem.versions() != versions:
-        raise NumericalError(
-            "parameters changed during the call", where=type(problem.lm.model).__name__, remedy="Train on another copy."
-        )
+    problem.require_unchanged(versions)
     return _result(problem, workspace, aimed.basis, aimed.left_out, made)
 
 
