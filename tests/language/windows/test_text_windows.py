@@ -92,6 +92,21 @@ def test_a_chat_template_is_tokenised_with_the_text_and_all_else_is_flagged(name
     assert found.input_ids[0].tolist().count(tokenizer.bos_token_id) == 1  # the template's own
 
 
+@pytest.mark.parametrize("text", ["a  ", " .", "  a", "a  b", "a \n b", "a\n\n", "a \n", "\n a", " a  🙂  "])
+@pytest.mark.parametrize("name", sorted(CHATTY))
+def test_tokens_of_blanks_have_their_places(name, text):
+    tokenizer = CHATTY[name]
+    found = frame(tokenizer).tokenise(text)
+    assert list(found.tokens.ids) == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert found.before == found.after == ()
+    assert "".join(found.pieces) == text
+    assert all(
+        piece == tokenizer.decode([token])
+        for piece, token in zip(found.pieces, found.tokens.ids, strict=True)
+        if "\ufffd" not in tokenizer.decode([token]) and piece.strip() != "🙂"
+    )
+
+
 def test_of_a_long_text_the_last_tokens_stand_between_the_words_of_the_template():
     tokenizer = CHATTY["byte level"]
     found = cut([story(1)], tokenizer, at="end", length=5, template=True)

@@ -128,13 +128,14 @@ def _between(tokens: Tokens, first: int, last: int) -> tuple[int, int]:
 
 
 def _with_blanks(tokenizer: Any, text: str, tokens: Tokens) -> Tokens:
-    """Tokens of blanks with the places of their blanks; GPT-2's tokenizer gives them none, only where they begin."""
+    """Tokens of blanks with the places of their blanks: GPT-2's tokenizer places them at one end, of no width."""
     ends = list(tokens.ends)
     for row, (start, end) in enumerate(zip(tokens.starts, tokens.ends, strict=True)):
         if start == end:
             blanks = tokenizer.decode([tokens.ids[row]], clean_up_tokenization_spaces=False)
-            if blanks.isspace() and text.startswith(blanks, start):
-                ends[row] = start + len(blanks)
+            before = ends[row - 1] if row else 0
+            if blanks.isspace() and text.startswith(blanks, before):
+                ends[row] = before + len(blanks)
     return Tokens(tokens.ids, tokens.starts, tuple(ends))
 
 
