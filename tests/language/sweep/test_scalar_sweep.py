@@ -10,7 +10,7 @@ import tangentlens as tl
 from tangentlens.kernels.factored.factors import Axes, Factors
 from tangentlens.language.sweep import scalar_kernels as kernels
 from tangentlens.language.sweep.compressed import ViewFactors
-from tangentlens.language.sweep.scalars import SCALARS
+from tangentlens.language.sweep.scalars import SCALARS, scalars_with_cotangents
 from tests.support import language_zoo as zoo
 from tests.support.language_families import tiny
 
@@ -140,6 +140,16 @@ def test_a_wrong_kernel_is_noticed(monkeypatch):
         lambda views, _: [1.01 * found for found in kernels.scalar_kernels(views, 2**20)],
     )
     with pytest.raises(tl.NumericalError, match="differ from plain autograd"):
+        tl.sweep(tl.language_model(zoo.tiny("llama")), zoo.windows(), outputs="entropy", groups="down_proj")
+
+
+def test_a_wrong_scalar_is_noticed(monkeypatch):
+    def half(*given):
+        values, pulled = scalars_with_cotangents(*given)
+        return values, pulled / 2
+
+    monkeypatch.setattr("tangentlens.language.sweep.scalar_sweep.scalars_with_cotangents", half)
+    with pytest.raises(tl.NumericalError, match="differs from that of the model's logits"):
         tl.sweep(tl.language_model(zoo.tiny("llama")), zoo.windows(), outputs="entropy", groups="down_proj")
 
 

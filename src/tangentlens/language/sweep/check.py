@@ -104,18 +104,49 @@ def sample_entries(problem: SweepProblem, cotangents: Cotangents) -> Sample:
     return _sample(problem, windows, mixing, output)
 
 
-def sample_scalars(problem: SweepProblem, scalar: Callable[[Tensor], Tensor]) -> Sample:
+def sample_scalars(
+    problem: SweepProblem, scalar: Callable[[Tensor], Tensor], cotangents: Float[Tensor, "N d"]
+) -> Sample:
     """Draw windows and differentiate a scalar of the model's logits for them.
 
     Of an embedding that is tied to the head, the head's own use is left out, as a sweep does.
+
+    Args:
+        scalar: of one window's logits.
+        cotangents: its gradients in the final hidden states, which must be those of the model's own logits.
+
+    Raises:
+        NumericalError: they are not.
     """
     windows = _rows(problem, 1)[0]
 
-    def output(reference: LanguageModel, one: Batch, row: int) -> Tensor:  # noqa: ARG001 - every row is a window
-        hidden = reference.final_hidden(one)[0, -1:]
-        return scalar(reference.head.logits(hidden)[0].double())
+    def output(reference: LanguageModel, one: Batch, row: int) -> Tensor:
+        hidden, cotangent = reference.final_hidden(one)[0, -1], cotangents[windows[row]]
+        _check_cotangent(reference, one, scalar, cotangent)
+        return hidden @ cotangent.to(hidden)
 
     return _sample(problem, windows, torch.ones(len(windows), 1, dtype=torch.float64), output)
+
+
+def _check_cotangent(
+    lm: LanguageModel, window: Batch, scalar: Callable[[Tensor], Tensor], cotangent: Float[Tensor, " d"]
+) -> None:
+    """The gradient of the scalar of the model's own logits, in the hidden state that its head is given.
+
+    Rounding moves a logit by its size times that of the dtype, and probabilities by as much.
+    """
+    with torch.no_grad():
+        logits = lm.last_logits(window)[0]
+    leaf = logits.double().detach().clone().requires_grad_()  # float64 logits are themselves what double() returns
+    (by_logit,) = torch.autograd.grad(scalar(leaf), leaf)
+    own = (by_logit * lm.head.slopes(logits).double()).to(lm.unembedding) @ lm.unembedding
+    error = float((own - cotangent.to(own)).norm() / own.norm().clamp_min(torch.finfo(own.dtype).tiny))
+    if not error <= tolerance(own.dtype) * (1 + float(logits.abs().max())):
+        raise NumericalError(
+            f"a scalar's gradient differs from that of the model's logits by {error:.1e}",
+            where=f"{type(lm.model).__name__}: outputs",
+            remedy="check=False goes on all the same.",
+        )
 
 
 def _sample(

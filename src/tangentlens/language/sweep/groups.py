@@ -9,8 +9,13 @@ from tangentlens.language.model import LanguageModel
 
 LanguageGroups = Groups | Sequence[str]
 
-# the last matrix of a block's MLP, by its names in Llama and its relatives, GPT-2, and GPT-NeoX
-MLP_OUTPUT = ("*.mlp.down_proj.weight", "*.mlp.c_proj.weight", "*.mlp.dense_4h_to_h.weight")
+# the last matrix of a block's MLP, by its names in the dense causal families of transformers
+MLP_OUTPUT = (
+    *("*.mlp.down_proj.weight", "*.ffn.down_proj.weight"),  # Llama and its relatives, MPT
+    *("*.mlp.c_proj.weight", "*.mlp.dense_4h_to_h.weight"),  # GPT-2; GPT-NeoX, Bloom, Falcon
+    *("*.fc2.weight", "*.mlp.fc_out.weight"),  # OPT, XGLM, BioGPT, Phi; GPT-J, CodeGen
+    *("*.mlp.Wo.weight", "*.ffn.2.weight"),  # ModernBERT as a decoder; CTRL
+)
 
 
 def resolve_language_groups(lm: LanguageModel, groups: LanguageGroups) -> tuple[Group, ...]:

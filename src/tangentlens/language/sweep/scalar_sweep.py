@@ -89,7 +89,8 @@ def scalar_sweep(
         workspace = in_memory()
         inputs, hidden = stage_inputs(chain, planned, problem.batch, workspace.scratch)
         values, cotangents = scalars_with_cotangents(problem.working.head, hidden, names)
-        samples = [sample_scalars(problem, SCALARS[name]) for name in names] if options.check else []
+        aimed = zip(names, cotangents, strict=True) if options.check else ()
+        samples = [sample_scalars(problem, SCALARS[name], own) for name, own in aimed]
         made = _Kernels(names, samples)
         passing = backward_sweep(planned, inputs, cotangents, workspace, progress)
         for group, views in complete(problem.groups, planned, passing):
