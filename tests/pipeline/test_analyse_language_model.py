@@ -227,4 +227,4 @@ def test_the_command_line_and_its_replay(tmp_path, monkeypatch):
 def test_a_run_that_no_file_replays_says_so(run):
     done = CliRunner().invoke(app, ["run", str(run.stored.folder / "config.toml")])
     assert done.exit_code == 2
-    assert "with model, labels that" in done.output
+    assert "with model, text, labels that" in done.output

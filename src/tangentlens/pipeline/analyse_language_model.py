@@ -26,7 +26,7 @@ from tangentlens.progress.listeners import listener
 from tangentlens.report.notebook import Run, open_run
 
 WRITTEN = "written"  # text that the model writes itself
-_MOST_STRINGS = 1000  # of an argument, in a run's config
+_MOST_NAMES = 32  # of columns or groups, in a run's config; a text of one's own stands in a file
 _STORIES_FOR_A_WINDOW = 0.5  # that the model writes
 
 
@@ -231,6 +231,9 @@ def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         if name in _NO_ARGUMENTS or value is None:
             continue
+        if name == "text" and isinstance(value, list | tuple):
+            missing.append(name)
+            continue
         plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         if _plain(plain):
             kept[name] = plain
@@ -241,5 +244,5 @@ def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> bool:
     if isinstance(value, list):
-        return len(value) <= _MOST_STRINGS and all(isinstance(each, str) for each in value)
+        return len(value) <= _MOST_NAMES and all(isinstance(each, str) for each in value)
     return isinstance(value, str | int | float)

@@ -13,7 +13,8 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     record = run.seeds[0]
     groups = record.words["kernel.groups"]
     values = {name: record.array(f"kernel.{name}.values") for name in groups}
-    residual = max(float(record.array(f"kernel.{name}.residuals").max(initial=0)) for name in groups)
+    known = [each for name in groups if not np.isnan(each := record.array(f"kernel.{name}.residuals")).any()]
+    residual = max((float(each.max(initial=0)) for each in known), default=0.0)
     check = run.figures.get("kernel.check")
     checked = "" if check is None or check.value is None else (
         f" Sampled entries of the kernels equal automatic differentiation to {check.value:.0e}."
@@ -63,7 +64,7 @@ def _table(run: StoredRun, values: dict[str, np.ndarray]) -> Table:
             (
                 name, str(len(spectrum)), f"{spectrum[0]:.3g}", f"{spectrum[-1]:.3g}",
                 f"{100 * spectrum.sum() / trace:.1f} %" if np.isfinite(trace) and trace > 0 else "",
-                f"{residuals.max(initial=0):.0e}", f"{converged} of {len(spectrum)}",
+                *_solved(residuals, converged),
                 ", ".join(unresolved) or "none",
             )
         )  # fmt: skip
@@ -72,6 +73,13 @@ def _table(run: StoredRun, values: dict[str, np.ndarray]) -> Table:
         "Known as a space alone",
     )  # fmt: skip
     return Table(columns, rows, "The kernels", numeric=(1, 2, 3, 4, 5, 6))
+
+
+def _solved(residuals: np.ndarray, converged: int) -> tuple[str, str]:
+    """The worst residual and how many modes converged; of functions that are no eigenvectors neither is known."""
+    if np.isnan(residuals).any():
+        return "not known", "not known"
+    return f"{residuals.max(initial=0):.0e}", f"{converged} of {len(residuals)}"
 
 
 def _holds(run: StoredRun) -> bool:
