@@ -63,7 +63,7 @@ def analyse_model(
     start = time.perf_counter()
     kernels = _kernels(case, draft, progress)
     possible = [step for step in MODEL_STEPS if not step.lacks(case)]
-    parts = [kernel_findings(kernels)]
+    parts = [kernel_findings(kernels), _classes(case, kernels)]
     for done, step in enumerate(possible):
         progress("steps", done, len(possible))
         parts.append(_done_once(step, case, kernels, draft, progress))
@@ -98,6 +98,13 @@ def _tensors(case: Case) -> list[Tensor]:
     if isinstance(inputs, Tensor):
         return [inputs]
     return list(inputs.values() if isinstance(inputs, dict) else inputs)
+
+
+def _classes(case: Case, kernels: KernelModes) -> Findings:
+    """The class of the module that each group of a kernel is named after; "" where it is no module's name."""
+    modules = dict(case.model.named_modules())
+    names = tuple(type(modules[name]).__name__ if name in modules else "" for name in kernels.groups)
+    return Findings(words={"kernel.classes": names})
 
 
 def _measured(case: Case, found: Findings, notes: tuple[str, ...]) -> Measurement:
