@@ -62,7 +62,7 @@ top_heavy = ink[:, :4].sum((1, 2)) > ink[:, 4:].sum((1, 2))
 width = (ink > 0.5).sum((1, 2)) / (ink.amax(2) > 0.5).sum(1)  # dark pixels in each row that has one
 run = tl.analyse(
     model, images, features={"digit": digits, "top-heavy": top_heavy, "stroke width": width}, targets=digits,
-    untrained=states.pop(0), checkpoints=states, out="runs/digits", progress=False,
+    untrained=states.pop(0), checkpoints=states, out="runs/digits", overwrite=True, progress=False,
     sites=["5"],  # read and edit activations after the second pooling; all modules by default
 )  # fmt: skip
 

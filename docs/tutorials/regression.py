@@ -62,7 +62,7 @@ patients = table.iloc[test.numpy()].reset_index(drop=True)
 features = patients[[*names.values(), "age"]].assign(female=patients["sex"] == 2)
 run = tl.analyse(
     model, inputs[test], features=features, targets=progress[test], loss="mse",
-    untrained=untrained, show=patients, out="runs/diabetes", progress=False,
+    untrained=untrained, show=patients, out="runs/diabetes", overwrite=True, progress=False,
 )  # fmt: skip
 
 # %% [markdown]

@@ -90,7 +90,7 @@ run = tl.analyse(
     features={"kind": kind[600:], **{name: [label[name] for label in labels[600:]] for name in labels[0]}},
     groups={**parts, "layer 0": ["*.layer.0.*"], "layer 1": ["*.layer.1.*"]},
     sites=["bert.encoder.layer.0", "bert.encoder.layer.1"],
-    untrained=untrained, show=texts[600:], out="runs/sentences", progress=False,
+    untrained=untrained, show=texts[600:], out="runs/sentences", overwrite=True, progress=False,
 )  # fmt: skip
 
 # %% [markdown]
