@@ -3,7 +3,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: demo test test-all check format bench docs gallery clean
+.PHONY: demo test test-all check format bench docs tutorials gallery clean
 
 demo: .venv/ready
 	$(RUN) tangentlens demo
@@ -34,6 +34,13 @@ bench: .venv/ready
 # the documentation as a site, in site/
 docs: .venv/ready
 	$(UV) run --frozen --all-extras --group docs mkdocs build --strict --quiet
+
+# docs/tutorials/*.ipynb from their sources, with outputs; docs/images/digits.png from the run of the first
+tutorials: .venv/ready
+	cd docs/tutorials && for source in *.py; do rm -rf runs; \
+	  PYTHONWARNINGS=ignore:IProgress OMP_NUM_THREADS=1 PLOTLY_RENDERER=svg $(RUN) jupytext --to ipynb --set-kernel python3 --execute $$source || exit 1; \
+	  test $$source != digits.py || { $(RUN) tangentlens report runs/digits --quiet --figures png && \
+	  mkdir -p ../images && cp runs/digits/figures/features.png ../images/digits.png; } || exit 1; done
 
 # docs/gallery/: a page for each setting, from the runs in runs/gallery; those that are missing are made first
 GALLERY := $(patsubst docs/gallery/%.toml,runs/gallery/%,$(wildcard docs/gallery/*.toml))

@@ -4,10 +4,13 @@ A comment <!-- needs: gemma --> at the top of a page asks for the packaged model
 reader need not see; <!-- not run: reason --> above a block leaves that block out.
 """
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+import tangentlens as tl
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
@@ -63,3 +66,9 @@ def test_prose_is_wrapped_at_100_columns(page):
     if str(page.relative_to(ROOT)) not in GENERATED | TO_BE_WRAPPED:
         text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
         assert [line for line in text.splitlines() if len(line) > 100 and not line.startswith(("|", "    "))] == []
+
+
+def test_the_recipes_name_every_keyword_of_analyse():
+    page = (ROOT / "docs" / "how-to.md").read_text("utf-8")
+    recipes = " ".join(line for line in page.splitlines() if not line.startswith("|"))
+    assert [word for word in inspect.signature(tl.analyse).parameters if f"`{word}`" not in recipes] == ["model"]

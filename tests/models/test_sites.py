@@ -179,3 +179,29 @@ def test_a_module_called_by_keywords_has_an_entrance():
     site = entering(model, x, "inner")
     torch.testing.assert_close(site.values, x)
     torch.testing.assert_close(site.run(2 * x), model(2 * x))
+
+
+class InPlace(nn.Module):
+    """A residual block that writes its sum into the output of a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.read = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = self.mix(x)
+        hidden += x
+        return self.read(hidden)
+
+
+def test_a_model_may_write_into_what_passes_at_a_site():
+    model = InPlace().eval()
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    site = leaving(model, x, "mix")
+    torch.testing.assert_close(site.values, model.mix(x).detach())
+    values = site.values.clone().requires_grad_()
+    outputs = site.run(values)
+    torch.testing.assert_close(outputs, model(x))
+    torch.testing.assert_close(values.detach(), site.values)
+    (gradient,) = torch.autograd.grad(outputs.sum(), values)
+    torch.testing.assert_close(gradient, model.read.weight.sum(dim=0).expand(4, 3))

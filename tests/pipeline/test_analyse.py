@@ -48,6 +48,13 @@ def test_the_page_states_the_finding_first(run):
     assert page.index("Which features the network holds") < page.index("What was run")
 
 
+def test_the_page_names_the_class_of_a_numbered_module_and_the_table_does_not(run, subject):
+    page = run.report.read_text("utf-8")
+    assert f"<h1>{type(subject['model']).__name__}</h1>" in page
+    assert "0 (Linear)" in page
+    assert set(run.table("alignment")["group"]) == {"total", "0", "2"}
+
+
 def test_the_model_is_left_as_it_was_found(subject, tmp_path):
     model = subject["model"]
     before = {name: value.clone() for name, value in model.state_dict().items()}

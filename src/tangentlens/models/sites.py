@@ -155,7 +155,8 @@ def _hooked_site(
     shape = value.shape[1:]
 
     def run(values: Tensor) -> Tensor:
-        with _installed(register, lambda _: values.unflatten(1, shape)):
+        given = values.unflatten(1, shape).clone()  # a model may write into what it is given
+        with _installed(register, lambda _: given):
             return _call(view, {}, inputs)
 
     return _site(name, value.flatten(start_dim=1), run)
@@ -171,7 +172,7 @@ def _seen(
     seen: list[Any] = []
 
     def look(value: Any) -> Any:
-        seen.append(value)
+        seen.append(value.clone() if isinstance(value, Tensor) else value)  # a model may write into it afterwards
         return value
 
     with torch.no_grad(), _installed(register, look):

@@ -10,7 +10,7 @@ import tomli_w
 from torch import Tensor
 
 from tangentlens.analysis.case import Case, Options, prepare
-from tangentlens.analysis.findings import merged
+from tangentlens.analysis.findings import Findings, merged
 from tangentlens.analysis.model_steps import MODEL_STEPS
 from tangentlens.analysis.modes.kernel_findings import halves_findings, kernel_findings, stored_modes
 from tangentlens.analysis.modes.kernel_modes import KernelModes, kernel_modes
@@ -61,7 +61,7 @@ def analyse_model(
     start = time.perf_counter()
     kernels = _kernels(case, draft, progress)
     steps = possible(MODEL_STEPS, case)
-    parts = [kernel_findings(kernels)]
+    parts = [kernel_findings(kernels), _classes(case, kernels)]
     for done, step in enumerate(steps):
         progress("steps", done, len(steps))
         run = partial(step.run, case, kernels, progress)
@@ -96,6 +96,13 @@ def _tensors(case: Case) -> list[Tensor]:
     if isinstance(inputs, Tensor):
         return [inputs]
     return list(inputs.values() if isinstance(inputs, dict) else inputs)
+
+
+def _classes(case: Case, kernels: KernelModes) -> Findings:
+    """The class of the module that each group of a kernel is named after; "" where it is no module's name."""
+    modules = dict(case.model.named_modules())
+    names = tuple(type(modules[name]).__name__ if name in modules else "" for name in kernels.groups)
+    return Findings(words={"kernel.classes": names})
 
 
 def _kernels(case: Case, draft: Draft, progress: Progress) -> KernelModes:

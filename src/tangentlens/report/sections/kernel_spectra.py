@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from tangentlens.report.blocks import Block, Chart, Lead, Note, Section, Table
 from tangentlens.report.charts import DASHES, HUES, INK, chart, single
+from tangentlens.report.group_labels import group_label
 from tangentlens.report.numbers import several
 from tangentlens.store import StoredRun
 
@@ -21,7 +22,7 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     )  # fmt: skip
     return (
         Lead(_sentence(run, values)),
-        _chart(values),
+        _chart({group_label(run, name): spectrum for name, spectrum in values.items()}),
         Note(f"The worst relative residual of a mode is {residual:.0e}.{checked}"),
         _table(run, values),
     )
@@ -33,7 +34,7 @@ def _sentence(run: StoredRun, values: dict[str, np.ndarray]) -> str:
     share = f" and hold {100 * total.sum() / trace:.0f} % of its trace" if np.isfinite(trace) and trace > 0 else ""
     others = [name for name in values if name != "total"]
     most = max(others, key=lambda name: float(values[name].sum()), default="")
-    largest = f" Most of it is in {most}." if most else ""
+    largest = f" Most of it is in {group_label(run, most)}." if most else ""
     return f"{several(len(total), 'mode')} of the whole kernel were found{share}.{largest}"
 
 
@@ -62,7 +63,7 @@ def _table(run: StoredRun, values: dict[str, np.ndarray]) -> Table:
         unresolved = [f"{first} to {last}" for first, last in record.array(f"kernel.{name}.unresolved")]
         rows.append(
             (
-                name, str(len(spectrum)), f"{spectrum[0]:.3g}", f"{spectrum[-1]:.3g}",
+                group_label(run, name), str(len(spectrum)), f"{spectrum[0]:.3g}", f"{spectrum[-1]:.3g}",
                 f"{100 * spectrum.sum() / trace:.1f} %" if np.isfinite(trace) and trace > 0 else "",
                 *_solved(residuals, converged),
                 ", ".join(unresolved) or "none",

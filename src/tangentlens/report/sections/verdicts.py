@@ -1,12 +1,13 @@
 """Which features the network holds, where, and whether the controls agree: the first screen of an analysis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from tangentlens.report.blocks import Block, Chart, Charts, Lead, Note, Section, Table, Tile, Tiles
 from tangentlens.report.charts import HUES, INK, SEQUENTIAL, SOFT, chart, single
+from tangentlens.report.group_labels import group_label
 from tangentlens.report.numbers import listing
 from tangentlens.store import StoredRun
 from tangentlens.store.tables import read_table, table_names
@@ -29,11 +30,12 @@ def _build(run: StoredRun) -> tuple[Block, ...]:
     rows = read_table(run.seeds[0], "alignment").rows()
     total = [row for row in rows if row["group"] == "total"]
     families = [row for row in total if not _is_class(row, total)]
+    places = {str(row["feature"]): group_label(run, str(row["group"])) for row in rows if row["lives"]}
     return (
-        Lead(_sentence(families, rows)),
+        Lead(_sentence(families, places)),
         Tiles(tuple(_tile(question, total) for question in _QUESTIONS)),
-        Charts((_where(rows), _uses(total))) if _has_uses(total) else _where(rows),
-        _table(total, rows),
+        Charts((_where(run, rows), _uses(total))) if _has_uses(total) else _where(run, rows),
+        _table(total, places),
         Note(_HOW),
     )
 
@@ -48,7 +50,7 @@ def _is_class(row: _Row, total: Sequence[_Row]) -> bool:
     return " = " in name and any(other["feature"] == name.partition(" = ")[0] for other in total)
 
 
-def _sentence(families: Sequence[_Row], rows: Sequence[_Row]) -> str:
+def _sentence(families: Sequence[_Row], places: Mapping[str, str]) -> str:
     """The finding: what is held, learned and used; then what is not."""
     if not families:
         return "No feature could be tested."
@@ -57,16 +59,18 @@ def _sentence(families: Sequence[_Row], rows: Sequence[_Row]) -> str:
     if full:
         asked = [q for q in _QUESTIONS if full[0][f"verdict_{q}"] != "not done"]
         verbs = {"aligned": "holds", "learned": "learned", "used": "uses"}
-        parts.append(f"The network {listing([verbs[q] for q in asked])} {listing([_place(row, rows) for row in full])}")
+        parts.append(
+            f"The network {listing([verbs[q] for q in asked])} {listing([_place(row, places) for row in full])}"
+        )
     for row in families:
         if row not in full:
             parts.append(f"{row['feature']} is {_verdict_words(row)}")
     return f"{'. '.join(part[:1].upper() + part[1:] for part in parts)}."
 
 
-def _place(row: _Row, rows: Sequence[_Row]) -> str:
+def _place(row: _Row, places: Mapping[str, str]) -> str:
     """The feature and the group in which most of it lives."""
-    lives = next((str(each["group"]) for each in rows if each["feature"] == row["feature"] and each["lives"]), "")
+    lives = places.get(str(row["feature"]), "").replace(" (", ", ").removesuffix(")")
     return f"{row['feature']} (most in {lives})" if lives else str(row["feature"])
 
 
@@ -101,9 +105,10 @@ def _tile(question: str, total: Sequence[_Row]) -> Tile:
     return Tile(question.capitalize(), value, spread, beyond[question], "")
 
 
-def _where(rows: Sequence[_Row]) -> Chart:
+def _where(run: StoredRun, rows: Sequence[_Row]) -> Chart:
     """Score of every feature in every group, as a share of the way from chance to the best there is."""
     features, groups = (list(dict.fromkeys(str(row[key]) for row in rows)) for key in ("feature", "group"))
+    names = [group_label(run, name) for name in groups]
     z = np.full((len(features), len(groups)), np.nan)
     text = [["" for _ in groups] for _ in features]
     for row in rows:
@@ -113,7 +118,7 @@ def _where(rows: Sequence[_Row]) -> Chart:
     title = "Score of every feature in every group: dark chance, bright perfect"
     figure = go.Figure(
         go.Heatmap(
-            z=single(z), x=groups, y=features, text=text, texttemplate="%{text}" if len(groups) <= 8 else None,
+            z=single(z), x=names, y=features, text=text, texttemplate="%{text}" if len(groups) <= 8 else None,
             zmin=0, zmax=1, colorscale=SEQUENTIAL, showscale=False, xgap=2, ygap=2,
             hovertemplate="%{y} in %{x}: %{text}<extra></extra>",
         )
@@ -159,15 +164,14 @@ def _uses(total: Sequence[_Row]) -> Chart:
     return chart(figure, alt, height=190 + 26 * len(names))
 
 
-def _table(total: Sequence[_Row], rows: Sequence[_Row]) -> Table:
+def _table(total: Sequence[_Row], places: Mapping[str, str]) -> Table:
     columns = (
         "Feature", "Aligned", "Learned", "Used", "Score", "95 % interval", "Untrained", "p", "Best mode", "Most in",
         "% of kernel", "% untrained", "Effect", "Controls", "Worst control", "Site",
     )  # fmt: skip
-    lives = {str(row["feature"]): str(row["group"]) for row in rows if row["lives"]}
     return Table(
         columns,
-        [_cells(row, lives.get(str(row["feature"]), "")) for row in total],
+        [_cells(row, places.get(str(row["feature"]), "")) for row in total],
         "Every feature in the kernel of all parameters, with its verdicts",
         numeric=(4, 5, 6, 7, 8, 10, 11, 12, 13, 14),
     )
