@@ -38,8 +38,8 @@ docs: .venv/ready
 # docs/tutorials/*.ipynb from their sources, with outputs; docs/images/digits.png from the run of the first
 tutorials: .venv/ready
 	cd docs/tutorials && for source in *.py; do rm -rf runs; \
-	  PYTHONWARNINGS=ignore:IProgress OMP_NUM_THREADS=1 PLOTLY_RENDERER=svg $(RUN) jupytext --to ipynb --set-kernel python3 --execute $$source || exit 1; \
-	  test $$source != digits.py || { $(RUN) tangentlens report runs/digits --quiet --figures png && \
+	  PYTHONWARNINGS=ignore:IProgress OMP_NUM_THREADS=1 PLOTLY_RENDERER=svg $(abspath $(UV)) run --frozen --no-sync jupytext --to ipynb --set-kernel python3 --execute $$source || exit 1; \
+	  test $$source != digits.py || { $(abspath $(UV)) run --frozen --no-sync tangentlens report runs/digits --quiet --figures png && \
 	  mkdir -p ../images && cp runs/digits/figures/features.png ../images/digits.png; } || exit 1; done
 
 # docs/gallery/: a page for each setting, from the runs in runs/gallery; those that are missing are made first

@@ -7,12 +7,13 @@
 # ## What comes out
 #
 # > The network holds, learned and uses digit (most in 7, Linear). Top-heavy is aligned, learned and
-# > of undecided use. Stroke width is aligned, not clearly learned and of undecided use.
+# > not used. Stroke width is aligned, not clearly learned and not used.
 #
 # This is the first sentence of the page that `tl.analyse` writes. *Holds* or *aligned*: the leading
-# modes of the kernel go with the feature beyond permutations. *Learned*: training raised the kernel
-# along it beyond random functions. *Uses*: exchanging its direction between images costs more than
-# exchanging matched random ones. Undecided is an answer: 300 images do not settle it.
+# modes of the kernel go with the feature beyond permutations. *Learned*: the kernel predicts the
+# feature better than the kernel before training did. *Uses*: exchanging its direction between
+# images costs more than exchanging matched random ones. Undecided is an answer: 300 images do not
+# settle it.
 
 # %% [markdown]
 # ## Train it

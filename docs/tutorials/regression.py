@@ -7,13 +7,14 @@
 # ## What comes out
 #
 # > Body mass index is aligned, not clearly learned and used. Blood pressure is aligned, not clearly
-# > learned and of undecided use. Log triglycerides is aligned, not clearly learned and of undecided
-# > use. HDL is aligned, not clearly learned and not used. Age is aligned, not clearly learned and of
-# > undecided use. Female is aligned, not clearly learned and of undecided use.
+# > learned and of undecided use. Log triglycerides is aligned, not learned and used. HDL is
+# > aligned, not learned and of undecided use. Age is aligned, not learned and of undecided use.
+# > Female is aligned, not learned and of undecided use.
 #
 # This is the first paragraph of the page that `tl.analyse` writes. Every measurement is aligned,
-# because the inputs are few and the kernel of a network without training holds them too. So none is
-# clearly learned. One is used: the body mass index.
+# because the inputs are few and the kernel of a network without training holds them too: it
+# predicts them as well as the trained one does, or better. So none is clearly learned. Two are
+# used: the body mass index and the triglycerides.
 
 # %% [markdown]
 # ## Train it

@@ -6,14 +6,15 @@
 #
 # ## What comes out
 #
-# > The network holds, learned and uses kind (most in head). Praise is aligned, learned and not used.
-# > Negated is aligned, not clearly learned and of undecided use. Plural is aligned, not learned and
-# > of undecided use. Past is not clearly aligned, not clearly learned and of undecided use.
+# > The network holds, learned and uses kind (most in head). Praise is aligned, not learned and not
+# > used. Negated is aligned, not learned and not used. Plural is aligned, not learned and not used.
+# > Past is not clearly aligned, not learned and of undecided use.
 #
 # This is the first paragraph of the page that `tl.analyse` writes. The label is held, learned and
-# used. The adjective alone is learned, and no use of it was found: exchanging its direction between
-# sentences at the output of the two layers costs no more than exchanging random directions. The
-# tense, which the label does not need, shows up nowhere.
+# used: before training the kernel did not predict it at all. The adjective and the negation, which
+# the label is made of, can still be read from the kernel, but less well than before training:
+# sentences that are kind for different reasons have become alike. The tense, which the label does
+# not need, is gone from the leading modes.
 
 # %% [markdown]
 # ## Texts and labels
