@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tangentlens.analysis.arguments.inputs import read_inputs
 from torch.utils.data import Dataset as TorchDataset
 
 import tangentlens as tl
+from tangentlens.analysis.arguments.inputs import read_inputs
 
 transformers = pytest.importorskip("transformers")
 datasets = pytest.importorskip("datasets")
