@@ -57,16 +57,11 @@ def _model(case: TextCase) -> Iterator[Fact]:
 @torch.no_grad()
 def _confidence(case: TextCase) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     entropies, largest = [], []
+    head = case.lm.head
     for rows in torch.arange(case.count).split(_TOGETHER):
-        logits = case.lm.last_logits({name: each[rows] for name, each in case.windows.batch.items()})
-        logp = logits.float().log_softmax(dim=1)
+        batch = {name: each[rows] for name, each in case.windows.batch.items()}
+        hidden = case.lm.final_hidden(batch)[torch.arange(len(rows)), last_positions(batch)]
+        logp = head.logits(hidden).float().log_softmax(dim=1)
         entropies.append(-(logp.exp() * logp).sum(dim=1).cpu())
         largest.append(logp.amax(dim=1).exp().cpu())
     return torch.cat(entropies), torch.cat(largest)
-
-
-def last_tokens(case: TextCase) -> Tensor:
-    """The number of each window's last token."""
-    batch = case.windows.batch
-    found: Tensor = batch["input_ids"].gather(1, last_positions(batch)[:, None])[:, 0]
-    return found

@@ -52,7 +52,9 @@ def kernel_modes(found: Sweep, k: int) -> KernelModes:
         k: functions of the total.
     """
     groups = {name: _modes(name, each) for name, each in found.modes.items()}
-    whole = {TOTAL: _total(groups, k), **groups} if len(groups) > 1 else {TOTAL: next(iter(groups.values()))}
+    whole = (
+        {TOTAL: principal_functions(groups, k), **groups} if len(groups) > 1 else {TOTAL: next(iter(groups.values()))}
+    )
     explained = f"{len(groups)} groups of parameters swept in {found.geometry.name} geometry"
     return KernelModes(whole, found.check, explained)
 
@@ -66,7 +68,8 @@ def _modes(name: str, modes: ApproximateModes) -> GroupModes:
     )
 
 
-def _total(groups: Mapping[str, GroupModes], k: int) -> GroupModes:
+def principal_functions(groups: Mapping[str, GroupModes], k: int) -> GroupModes:
+    """The leading eigenvectors of sum lambda s s^T over the scores s of all groups, with their eigenvalues."""
     weighted = torch.cat([each.vectors * each.values.sqrt() for each in groups.values()], dim=1)
     U, sizes = _leading(weighted, k)
     return GroupModes(TOTAL, sizes.square(), U, torch.full_like(sizes, math.nan), 0, math.nan)
