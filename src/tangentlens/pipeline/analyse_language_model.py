@@ -26,7 +26,7 @@ from tangentlens.progress.listeners import listener
 from tangentlens.report.notebook import Run, open_run
 
 WRITTEN = "written"  # text that the model writes itself
-_MOST_NAMES = 32  # of columns or groups, in a run's config; a text of one's own stands in a file
+NO_MODEL = "none"  # untrained=None, as a config can hold it
 _STORIES_FOR_A_WINDOW = 0.5  # that the model writes
 
 
@@ -107,6 +107,7 @@ def analyse_language_model(
     check_options(options)
     rules = _rules(windows, CutRules(at=at, length=length, seed=seed, bos=bos, template=template, mark=mark))
     check_labels(labels, label_columns)
+    untrained = NO_MODEL if untrained is None else untrained
     called = _replayable(locals())
     with listener(progress) as shown:
         read = None if rules is None else _Read(text, labels, label_columns, column, tagger)
@@ -204,9 +205,9 @@ def _written(lm: LanguageModel, rules: CutRules, seed: int, progress: Progress) 
 
 
 def _untrained(lm: LanguageModel, untrained: Any, seed: int) -> LanguageModel | None:
-    if isinstance(untrained, str) and untrained == "none":
+    if untrained == NO_MODEL:
         return None
-    if untrained is None or isinstance(untrained, LanguageModel):
+    if isinstance(untrained, LanguageModel):
         return untrained
     if untrained == "reinitialise":
         return language_model(reinitialised(lm, seed + 1), tokenizer=lm.tokenizer)
@@ -219,6 +220,7 @@ def _untrained(lm: LanguageModel, untrained: Any, seed: int) -> LanguageModel | 
     )
 
 
+_NAMES = ("labels", "label_columns", "groups")  # arguments that may be a list in a run's config
 _NO_ARGUMENTS = ("options", "rules", "resume", "overwrite", "out", "progress")
 
 
@@ -226,23 +228,16 @@ def _replayable(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments that a config can hold; those that it cannot are named under "missing"."""
     kept: dict[str, Any] = {}
     missing = []
-    if arguments["untrained"] is None:
-        arguments = {**arguments, "untrained": "none"}
     for name, value in arguments.items():
         if name in _NO_ARGUMENTS or value is None:
             continue
-        if name == "text" and isinstance(value, list | tuple):
-            missing.append(name)
-            continue
         plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-        if _plain(plain):
+        if isinstance(plain, str | int | float) or (name in _NAMES and _are_strings(plain)):
             kept[name] = plain
         else:
             missing.append(name)
     return {"arguments": kept, "missing": missing, "complete": not missing}
 
 
-def _plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) <= _MOST_NAMES and all(isinstance(each, str) for each in value)
-    return isinstance(value, str | int | float)
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

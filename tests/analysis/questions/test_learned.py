@@ -13,7 +13,7 @@ from tangentlens.analysis.arguments.features import read_features
 from tangentlens.analysis.arguments.variants import own_start, reinitialised, untrained_models
 from tangentlens.analysis.modes.kernel_modes import GroupModes, KernelOptions, kernel_modes
 from tangentlens.analysis.questions.alignment import align
-from tangentlens.analysis.questions.learned import Untrained, beyond, beyond_drawn, learned, prediction_errors, share
+from tangentlens.analysis.questions.learned import beyond, beyond_drawn, learned, prediction_errors, share
 from tangentlens.analysis.subject import Split
 from tests.analysis.questions.test_used import planted
 
@@ -73,7 +73,7 @@ def test_a_function_without_a_relation_is_not_learned_more_often_than_the_level(
         first, second = (modes_of(m @ m.T, 8) for m in torch.randn(2, 100, 100, generator=g, dtype=torch.float64))
         feature = feature_of(torch.randn(100, generator=g, dtype=torch.float64))
         rows = align({"total": second}, [feature], halves, permutations=9, resamples=5, generator=g)
-        (found,) = learned(rows, {"f": feature}, {"total": second}, Untrained([{"total": first}], True), halves, g)
+        (found,) = learned(rows, {"f": feature}, {"total": second}, [{"total": first}], halves, g)
         held += found.p < 0.05
     assert stats.binomtest(held, 60, 0.05, alternative="greater").pvalue > 1e-3
 
@@ -87,7 +87,7 @@ def test_a_function_that_the_kernel_turned_to_is_learned():
     trained = modes_of(first @ first.T + 300 * torch.outer(unit, unit), 8)
     feature, halves = feature_of(f), Split(torch.arange(0, 80, 2), torch.arange(1, 80, 2))
     rows = align({"total": trained}, [feature], halves, permutations=9, resamples=5, generator=g)
-    (found,) = learned(rows, {"f": feature}, {"total": trained}, Untrained([{"total": initial}], True), halves, g)
+    (found,) = learned(rows, {"f": feature}, {"total": trained}, [{"total": initial}], halves, g)
     assert found.p < 1e-4
     assert found.low < found.predicted - found.predicted_untrained < found.high
     assert found.low > 0
@@ -113,7 +113,7 @@ def test_an_untrained_network_has_learned_nothing():
     by_name = {each.name: each for each in read}
     for given in (model.state_dict(), reinitialised(model, 100).state_dict(), None):
         others = [kernel_modes(m, X, options, check=False).groups for m in untrained_models(model, given, 6, 1)]
-        found = learned(rows, by_name, groups, Untrained(others, len(others) == 1), halves, g)
+        found = learned(rows, by_name, groups, others, halves, g)
         assert all(each.p > 0.01 for each in found)
 
 

@@ -1,6 +1,7 @@
 """The step that answers the three questions about every feature, as one table."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from tangentlens.analysis.arguments.variants import own_start, untrained_models
@@ -9,7 +10,7 @@ from tangentlens.analysis.findings import Findings, merged
 from tangentlens.analysis.interventions.intervention_places import intervention_rows, spot
 from tangentlens.analysis.modes.kernel_modes import TOTAL, GroupModes, KernelModes, kernel_modes
 from tangentlens.analysis.questions.alignment import align
-from tangentlens.analysis.questions.learned import Difference, Untrained, learned
+from tangentlens.analysis.questions.learned import Difference, learned
 from tangentlens.analysis.questions.used import Setup, Use, use_of
 from tangentlens.analysis.questions.verdicts import Row, rows
 from tangentlens.progress import Progress
@@ -81,7 +82,7 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
         generator=case.generator("alignment"),
     )
     progress("alignment", 1, 3)
-    untrained = _untrained(case, progress)
+    untrained, own = _untrained(case, progress)
     differences = learned(
         alignments, case.by_name, groups, untrained, case.halves, case.generator("untrained networks")
     )
@@ -90,7 +91,7 @@ def feature_table(case: Case, kernels: KernelModes, progress: Progress) -> Findi
         alignments, differences, [uses.get(each.feature) if each.group == TOTAL else None for each in alignments]
     )
     progress("alignment", 3, 3)
-    notes = _notes(case, untrained, permutations)
+    notes = _notes(case, len(untrained), own, permutations)
     return merged((alignment_findings(table), Findings(notes=notes)))
 
 
@@ -105,16 +106,14 @@ def enough_permutations(rows: int) -> int:
     return min(max(_PERMUTATIONS[0], 100 * rows), _PERMUTATIONS[1])
 
 
-def _untrained(case: Case, progress: Progress) -> Untrained:
-    """The modes of untrained networks."""
-    found: list[dict[str, GroupModes]] = []
-    own = False
+def _untrained(case: Case, progress: Progress) -> tuple[list[Mapping[str, GroupModes]], bool]:
+    """The modes of untrained networks, and whether they are one, the trained one's own start."""
+    found: list[Mapping[str, GroupModes]] = []
     models = untrained_models(case.model, case.subject.untrained, case.options.untrained, case.options.seed + 1)
     for model in models:
         progress("untrained networks", len(found), case.options.untrained)
-        found.append(dict(kernel_modes(model, case.inputs, case.kernel, check=False).groups))
-        own = own_start(case.model, model)
-    return Untrained(found, own and len(found) == 1)
+        found.append(kernel_modes(model, case.inputs, case.kernel, check=False).groups)
+    return found, len(found) == 1 and own_start(case.model, model)
 
 
 def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Progress) -> dict[str, Use]:
@@ -123,7 +122,9 @@ def _uses(case: Case, modes: GroupModes, features: Sequence[str], progress: Prog
         return {}
     controls = case.options.controls or min(max(_CONTROLS[0], 40 * len(features)), _CONTROLS[1])
     where = intervention_rows(case)
-    setup = Setup(case.sites, lambda site: spot(case, site, where), case.cost, where, case.features.features, controls)
+    setup = Setup(
+        case.sites, cache(lambda site: spot(case, site, where)), case.cost, where, case.features.features, controls
+    )
     found: dict[str, Use] = {}
     for done, name in enumerate(features):
         progress("interventions", done, len(features))
@@ -158,13 +159,12 @@ def _lives(table: Sequence[Row]) -> list[int]:
     return [int(place in chosen) for place in range(len(table))]
 
 
-def _notes(case: Case, untrained: Untrained, permutations: int) -> tuple[str, ...]:
+def _notes(case: Case, count: int, own: bool, permutations: int) -> tuple[str, ...]:
     notes = [f"{permutations} permutations of every feature, the choice of mode and sign repeated in each"]
     notes += [f"feature {name} left out: {reason}" for name, reason in case.features.refused.items()]
-    count = len(untrained.groups)
     if count == 0:
         notes.append("learned: not done, needs untrained= (not every module has reset_parameters())")
-    elif untrained.own:
+    elif own:
         notes.append("learned: compared with the network's own initial state")
     else:
         notes.append(f"learned: compared with {count} untrained network{'s' if count > 1 else ''}")

@@ -61,26 +61,27 @@ class Difference:
     p: float
 
 
-@dataclass(frozen=True)
-class Untrained:
-    """The modes of untrained networks, and whether they are one, the trained one's own start."""
-
-    groups: Sequence[Mapping[str, GroupModes]]
-    own: bool
-
-
 def learned(
     alignments: Sequence[Alignment],
     features: Mapping[str, Feature],
     trained: Mapping[str, GroupModes],
-    untrained: Untrained,
+    untrained: Sequence[Mapping[str, GroupModes]],
     halves: Split,
     generator: Generator,
 ) -> tuple[Difference | None, ...]:
-    """The difference for each alignment; None where no untrained network has modes of that group."""
+    """The difference for each alignment; None where no untrained network has modes of that group.
+
+    Args:
+        alignments: of features with groups.
+        features: by name.
+        trained: modes of the trained network.
+        untrained: modes of each untrained one.
+        halves: to choose a mode for the score on, and to score on.
+        generator: of the folds.
+    """
     found = []
     for each in alignments:
-        others = [groups[each.group] for groups in untrained.groups if each.group in groups]
+        others = [groups[each.group] for groups in untrained if each.group in groups]
         feature = features[each.feature]
         found.append(_difference(feature, trained[each.group], others, halves, generator) if others else None)
     return tuple(found)

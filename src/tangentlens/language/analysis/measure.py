@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tangentlens.analysis.findings import Arrays, Findings, Intervals, measurement, merged
+from tangentlens.analysis.findings import Findings, Intervals, measurement, merged
 from tangentlens.language.analysis.alignment import layer_figures, method_figures, mode_table
 from tangentlens.language.analysis.choice import choice_figures
 from tangentlens.language.analysis.config import Config
@@ -39,7 +39,7 @@ from tangentlens.language.analysis.recorder import recorder
 from tangentlens.language.analysis.residual_stream import residual_stream_pca
 from tangentlens.language.analysis.story_bootstrap import intervals
 from tangentlens.language.analysis.subject import LanguageSubject, new_subject
-from tangentlens.language.analysis.tokens import token_texts
+from tangentlens.language.analysis.tokens import occurring_tokens, token_texts
 from tangentlens.language.analysis.windows import Prepared, described, stored_windows
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.sweep.options import SweepOptions
@@ -89,7 +89,7 @@ def measure(
             Findings(choice_figures(classes, task, seed)),
         )
     )
-    arrays = {**found.arrays, "tokens.ids": _occurring(found.arrays)}
+    arrays = {**found.arrays, "tokens.ids": occurring_tokens(found.arrays)}
     notes = (
         *_source_notes(subject.lm, windows),
         *label_notes(windows, refused),
@@ -164,13 +164,6 @@ def _ranking(
     tables = {**mode_table(ranked, subject.task), **choice_arrays(method)}
     arrays = {f"{geometry_of(method.name)}.{name}": table for name, table in tables.items()}
     return Findings(figures, arrays)
-
-
-def _occurring(arrays: Arrays) -> Tensor:
-    """Every token of the windows and of the lists of tokens, ascending."""
-    named = [array for name, array in arrays.items() if name.endswith((".tokens", ".input_ids"))]
-    ids: Tensor = torch.cat([array.flatten() for array in named]).unique()
-    return ids
 
 
 def _source_notes(lm: LanguageModel, windows: Windows) -> tuple[str, ...]:

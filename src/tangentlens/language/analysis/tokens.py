@@ -52,6 +52,13 @@ def token_texts(tokenizer: Any, ids: Int[Tensor, " M"]) -> tuple[str, ...]:
     return tuple(tokenizer.decode([one], clean_up_tokenization_spaces=False) for one in ids.tolist())
 
 
+def occurring_tokens(arrays: Arrays) -> Int[Tensor, " M"]:
+    """Every token of the windows and of the lists of tokens among some arrays, ascending."""
+    named = [array for name, array in arrays.items() if name.endswith((".tokens", ".input_ids"))]
+    ids: Tensor = torch.cat([array.flatten() for array in named]).unique()
+    return ids
+
+
 _KINDS = {"raised": 1.0, "lowered": -1.0}
 _COLUMNS = 32  # of V logits, at a time
 

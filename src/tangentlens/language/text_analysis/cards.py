@@ -1,7 +1,6 @@
 """What the cards of a language model show: windows with each token's share, tokens that a mode raises, labels."""
 
 import torch
-from torch import Tensor
 
 from tangentlens.analysis.findings import Arrays, Findings, merged
 from tangentlens.language.analysis.alignment import mode_table
@@ -10,7 +9,7 @@ from tangentlens.language.analysis.modes import mode_findings, residual_notes, s
 from tangentlens.language.analysis.residual_stream import residual_stream_pca
 from tangentlens.language.analysis.subject import LanguageSubject
 from tangentlens.language.analysis.task import Task
-from tangentlens.language.analysis.tokens import token_texts
+from tangentlens.language.analysis.tokens import occurring_tokens, token_texts
 from tangentlens.language.sweep.result import Sweep
 from tangentlens.language.text_analysis.case import TextCase
 from tangentlens.store.figure_keys import BASELINE, stored_family
@@ -24,6 +23,7 @@ def card_findings(case: TextCase, found: Sweep) -> Findings:
         case.windows.batch.get("attention_mask"),
     )  # fmt: skip
     scoring = ScoringConfig(examples=case.options.examples, tokens=case.options.tokens)
+    principal = residual_stream_pca(case.lm, case.windows.batch, case.options.modes)
     modes = mode_findings(found.geometry.name, found, subject, scoring)
     arrays: Arrays = {
         **modes.arrays,
@@ -32,15 +32,15 @@ def card_findings(case: TextCase, found: Sweep) -> Findings:
         "windows.story": case.windows.text_index,
         "labels.matrix": task.labels.to(torch.uint8),
         "labels.train": task.train.to(torch.uint8)[:, None].expand(task.labels.shape),
-        f"{BASELINE}.scores": residual_stream_pca(case.lm, case.windows.batch, case.options.modes).float(),
+        f"{BASELINE}.scores": principal.float(),
     }
     if task.names:
         arrays |= {
             f"{name}.{part}": table
-            for name, ranked in ((found.geometry.name, scores(found)), (BASELINE, _of_blocks(arrays)))
+            for name, ranked in ((found.geometry.name, scores(found)), (BASELINE, principal.float().permute(1, 0, 2)))
             for part, table in mode_table(ranked, task).items()
         }
-    ids = _occurring(arrays)
+    ids = occurring_tokens(arrays)
     arrays["tokens.ids"] = ids
     words = {
         "groups": subject.groups,
@@ -63,14 +63,3 @@ def _task(case: TextCase) -> Task:
     labels = torch.stack(columns, dim=1) if kept else torch.zeros(case.count, 0, dtype=torch.bool)
     families = tuple(each.family for each in kept)
     return Task(tuple(each.name for each in kept), families, labels, train, case.windows.text_index)
-
-
-def _of_blocks(arrays: Arrays) -> Tensor:
-    return arrays[f"{BASELINE}.scores"].permute(1, 0, 2)
-
-
-def _occurring(arrays: Arrays) -> Tensor:
-    """Every token of the windows and of the lists of tokens, ascending."""
-    named = [array for name, array in arrays.items() if name.endswith((".tokens", ".input_ids"))]
-    ids: Tensor = torch.cat([array.flatten() for array in named]).unique()
-    return ids

@@ -11,11 +11,11 @@ from tangentlens.analysis.arguments.features import Feature, FeatureSet
 from tangentlens.analysis.options import evidence_generator
 from tangentlens.analysis.subject import Split
 from tangentlens.errors import InvalidInputError
+from tangentlens.language.geometry import checked_geometry
 from tangentlens.language.model import LanguageModel
 from tangentlens.language.sweep.groups import LanguageGroups, resolve_language_groups
 from tangentlens.language.windows.text_windows import TextWindows
 
-GEOMETRIES = ("raw", "centred", "fisher")
 _LEAST = 16  # windows: half of them choose, half of them score
 
 
@@ -91,10 +91,7 @@ def check_options(options: TextOptions) -> None:
     Raises:
         InvalidInputError: names the keyword.
     """
-    if options.geometry not in GEOMETRIES:
-        raise InvalidInputError(
-            f"geometry={options.geometry!r}", where="geometry", remedy=f"Give one of {', '.join(GEOMETRIES)}."
-        )
+    checked_geometry(options.geometry)
     for name, least in (("modes", 2), ("seed", 0), ("permutations", 1)):
         value = getattr(options, name)
         if value is None and name == "permutations":

@@ -6,7 +6,7 @@ from tangentlens.analysis.findings import Findings, merged
 from tangentlens.analysis.modes.kernel_modes import KernelModes
 from tangentlens.analysis.questions.alignment import align
 from tangentlens.analysis.questions.feature_table import alignment_findings, enough_permutations
-from tangentlens.analysis.questions.learned import Untrained, learned
+from tangentlens.analysis.questions.learned import learned
 from tangentlens.analysis.questions.verdicts import rows
 from tangentlens.language.text_analysis.case import TextCase
 from tangentlens.language.text_analysis.kernels import kernel_modes, swept
@@ -41,7 +41,7 @@ def label_table(case: TextCase, kernels: KernelModes, work: Path, progress: Prog
         found = swept(case.untrained, case.windows, case.options, work, _named(progress))
         untrained = [kernel_modes(found, case.options.modes).groups]
     generator = case.generator("untrained networks")
-    differences = learned(alignments, case.by_name, kernels.groups, Untrained(untrained, False), case.halves, generator)
+    differences = learned(alignments, case.by_name, kernels.groups, untrained, case.halves, generator)
     table = rows(alignments, differences, [None] * len(alignments))
     progress("alignment", 2, 2)
     return merged((alignment_findings(table), Findings(notes=_notes(case, permutations))))

@@ -1,18 +1,13 @@
 """Windows on disk: one safetensors file, the tokens as arrays, all else as JSON in its metadata."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-
-from tangentlens.errors import StoreError
+from tangentlens.language.windows.described_file import described_file, write_described
 from tangentlens.language.windows.windows import Windows
-from tangentlens.store.atomic import write_bytes
 
 _KEY = "tangentlens.windows"
-_WORDS = ("text", "word", "pos", "morphology")
+_TENSORS, _WORDS = ("input_ids", "story"), ("text", "word", "pos", "morphology")
 
 
 def write_windows(path: Path, windows: Windows) -> Path:
@@ -23,9 +18,7 @@ def write_windows(path: Path, windows: Windows) -> Path:
     """
     described: dict[str, Any] = {name: list(getattr(windows, name)) for name in _WORDS}
     described |= {"schema": 1, "source": dict(windows.source), "seed": windows.seed}
-    tensors = {"input_ids": windows.input_ids.contiguous(), "story": windows.story.contiguous()}
-    write_bytes(Path(path), save(tensors, metadata={_KEY: json.dumps(described)}))
-    return Path(path)
+    return write_described(path, _KEY, {name: getattr(windows, name) for name in _TENSORS}, described)
 
 
 def read_windows(path: Path) -> Windows:
@@ -34,14 +27,7 @@ def read_windows(path: Path) -> Windows:
     Raises:
         StoreError: the file is missing, damaged, or holds something else.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            described: dict[str, Any] = json.loads((stored.metadata() or {})[_KEY])
-            tensors = {name: stored.get_tensor(name) for name in ("input_ids", "story")}
-        words = {name: tuple(described[name]) for name in _WORDS}
-        fields: dict[str, Any] = {**tensors, **words, "source": described["source"], "seed": described["seed"]}
-        return Windows(**fields)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"the windows cannot be read: {error!r}", where=str(path), remedy="Remove the file and build them again."
-        ) from error
+    with described_file(path, _KEY, "Remove the file and build them again.") as (stored, described):
+        fields: dict[str, Any] = {name: stored.get_tensor(name) for name in _TENSORS}
+        fields |= {name: tuple(described[name]) for name in _WORDS}
+        return Windows(**fields, source=described["source"], seed=described["seed"])
